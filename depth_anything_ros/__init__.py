@@ -1,0 +1,1 @@
+"""Depth Anything as a ROS 2 node."""

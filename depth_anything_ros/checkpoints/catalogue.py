@@ -1,0 +1,105 @@
+"""The published models: which network, where on the Hugging Face hub, under which licence."""
+
+from dataclasses import dataclass
+
+from depth_anything_ros.network import ARCHITECTURES, Architecture
+
+from .errors import UnknownModelError
+
+UNTRAINED = 'untrained-small'
+"""Name of the network with random weights (always the same ones): for trying out everything but the depth."""
+
+_LETTERS = {'small': 's', 'base': 'b', 'large': 'l', 'giant': 'g'}
+_DATASETS = {'indoor': 'Hypersim', 'outdoor': 'VKITTI'}
+
+
+@dataclass(frozen=True)
+class CatalogueEntry:
+    """One published model.
+
+    Attributes:
+        architecture: the network; the entry has its name.
+        hub_repo: repository on the Hugging Face hub, None if the weights have not been published.
+        repo_type: what the hub calls the kind of repository, `model` or `space`.
+        file_name: path of the weights in the repository.
+        licence: SPDX identifier of the weights' licence.
+    """
+
+    architecture: Architecture
+    hub_repo: str | None
+    repo_type: str
+    file_name: str
+    licence: str
+
+    @property
+    def name(self) -> str:
+        """What `load` calls the model."""
+        return self.architecture.name
+
+    @property
+    def taps(self) -> tuple[int, int, int, int]:
+        """Encoder blocks the head reads: the only difference of V1 and V2, and not recorded in their files."""
+        return self.architecture.taps
+
+    @property
+    def max_depth(self) -> float | None:
+        """Range of a metric model in metres, None for a relative one."""
+        return self.architecture.max_depth
+
+    @property
+    def non_commercial(self) -> bool:
+        """Whether the licence forbids commercial use."""
+        return forbids_commercial_use(self.licence)
+
+
+def forbids_commercial_use(licence: str) -> bool:
+    """Whether a licence, by its SPDX identifier, is one of Creative Commons' non-commercial ones."""
+    return 'NC' in licence.upper().split('-')
+
+
+def _entry(architecture: Architecture) -> CatalogueEntry:
+    version, size, *scene = architecture.name.split('-')
+    encoder = f'vit{_LETTERS[size]}'
+    if version == 'v1':
+        repo, file_name = 'LiheYoung/Depth-Anything', f'checkpoints/depth_anything_{encoder}14.pth'
+        return CatalogueEntry(architecture, repo, 'space', file_name, 'Apache-2.0')
+    if scene:
+        dataset = _DATASETS[scene[0]]
+        repo = f'depth-anything/Depth-Anything-V2-Metric-{dataset}-{size.capitalize()}'
+        file_name = f'depth_anything_v2_metric_{dataset.lower()}_{encoder}.pth'
+    else:
+        repo = None if size == 'giant' else f'depth-anything/Depth-Anything-V2-{size.capitalize()}'
+        file_name = f'depth_anything_v2_{encoder}.pth'
+    licence = 'Apache-2.0' if size == 'small' else 'CC-BY-NC-4.0'
+    # Records of the metric models' licences differ (the hub says Apache-2.0 of some). We keep the strictest:
+    # that of the relative model, and for Virtual KITTI's models that of the data.
+    if scene == ['outdoor']:
+        licence = 'CC-BY-NC-SA-3.0'
+    return CatalogueEntry(architecture, repo, 'model', file_name, licence)
+
+
+_ENTRIES = tuple(_entry(architecture) for architecture in ARCHITECTURES.values())
+
+
+def catalogue() -> tuple[CatalogueEntry, ...]:
+    """All published models."""
+    return _ENTRIES
+
+
+def model_names() -> tuple[str, ...]:
+    """All names that `load` takes: the catalogue's and the untrained network's."""
+    return (*(entry.name for entry in _ENTRIES), UNTRAINED)
+
+
+def find_entry(name: str) -> CatalogueEntry:
+    """Look a name up in the catalogue.
+
+    Raises:
+        UnknownModelError: it is not there.
+    """
+    if name == 'tiny':
+        raise UnknownModelError("'tiny', the built-in model, comes with a later version; use v2-small until then")
+    for entry in _ENTRIES:
+        if entry.name == name:
+            return entry
+    raise UnknownModelError(f'unknown model {name!r}; choose one of {", ".join(model_names())}')

@@ -1,0 +1,128 @@
+"""Checkpoint files: reading foreign ones with suspicion, writing our own so that they explain themselves."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from depth_anything_ros.network import DepthAnything
+
+from .errors import CheckpointNotFoundError, CorruptCheckpointError
+
+_ZIP = b'PK\x03\x04'
+_PICKLE = b'\x80'
+_WEB_PAGE = (b'<!doctype', b'<html', b'<?xml')
+_LFS_POINTER = b'version https://git-lfs'
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """What a file holds: its tensors, perhaps wrapped, and the text beside them (safetensors only)."""
+
+    weights: Mapping[str, object]
+    metadata: Mapping[str, str]
+
+
+def read(path: Path) -> CheckpointFile:
+    """Read a safetensors or PyTorch file into CPU memory. No code in it is run.
+
+    Raises:
+        CheckpointNotFoundError: there is no readable file.
+        CorruptCheckpointError: it is damaged, or something else.
+    """
+    start = _first_bytes(path)
+    # By content: files get renamed, and a saved web page keeps the name of the weights.
+    if start[8:9] == b'{':
+        return _read_safetensors(path)
+    if start.startswith((_ZIP, _PICKLE)):
+        return CheckpointFile(_read_torch(path, mapped=start.startswith(_ZIP)), {})
+    raise CorruptCheckpointError(
+        f'{path} is {_describe(start)}, expected weights (.safetensors, or .pth as written by torch.save); '
+        'download it again, from the "resolve" address of the hub and not the page about the file'
+    )
+
+
+def save(model: DepthAnything, path: str | Path) -> None:
+    """Write a checkpoint that `load(None, path)` understands: safetensors that name their network.
+
+    The file is written beside its place and then moved there, so that a reader never sees half of it. What is
+    loaded from it counts as trained.
+
+    Args:
+        model: the network.
+        path: where to; ends in `.safetensors`.
+
+    Raises:
+        ValueError: another suffix.
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != '.safetensors':
+        raise ValueError(f'{path}: checkpoints are saved as .safetensors')
+    architecture = model.architecture
+    metadata = {'architecture': architecture.name, 'taps': json.dumps(architecture.taps)}
+    if architecture.max_depth is not None:
+        metadata['max_depth'] = str(architecture.max_depth)
+    if model.source.licence is not None:
+        metadata['licence'] = model.source.licence
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        save_file(tensors, unfinished, metadata)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _first_bytes(path: Path) -> bytes:
+    if path.is_dir():
+        raise CheckpointNotFoundError(f'{path} is a folder, expected a file of weights; name the file in it')
+    try:
+        with path.open('rb') as file:
+            return file.read(64)
+    except OSError as error:
+        raise CheckpointNotFoundError(f'cannot read the checkpoint {path}: {error.strerror}') from error
+
+
+def _describe(start: bytes) -> str:
+    if not start:
+        return 'empty'
+    if start.startswith(_LFS_POINTER):
+        return 'a Git LFS pointer (run `git lfs pull` where it was cloned)'
+    if start.lstrip().lower().startswith(_WEB_PAGE):
+        return 'a web page'
+    return f'of an unknown format (it begins with {start[:16]!r})'
+
+
+def _read_safetensors(path: Path) -> CheckpointFile:
+    try:
+        with safe_open(path, framework='pt') as file:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a mapping
+            return CheckpointFile(weights, file.metadata() or {})
+    except Exception as error:
+        raise _damaged(path, error) from error
+
+
+def _read_torch(path: Path, mapped: bool) -> Mapping[str, object]:
+    try:
+        # Mapped, a large model is in memory once and not twice while it is copied into the network.
+        content = torch.load(path, map_location='cpu', weights_only=True, mmap=mapped)
+    except Exception as error:
+        raise _damaged(path, error) from error
+    if not isinstance(content, Mapping):
+        raise CorruptCheckpointError(f'{path} holds a {type(content).__name__}, expected names and tensors')
+    return content
+
+
+def _damaged(path: Path, error: Exception) -> CorruptCheckpointError:
+    # The readers raise whatever the damaged bytes lead them to.
+    reason = str(error).strip().split('\n', 1)[0]
+    return CorruptCheckpointError(
+        f'{path} is truncated, damaged, or holds other things than tensors ({path.stat().st_size} bytes; '
+        f'{type(error).__name__}: {reason}); download it again'
+    )

@@ -1,0 +1,176 @@
+"""From a name, a path or both to a network that is ready to run."""
+
+import json
+import logging
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+from huggingface_hub.utils import LocalEntryNotFoundError
+
+from depth_anything_ros.network import ARCHITECTURES, Architecture, DepthAnything, StateDictMismatchError, WeightSource
+from depth_anything_ros.network.state_dict import check_fit
+
+from .catalogue import UNTRAINED, CatalogueEntry, catalogue, find_entry, forbids_commercial_use
+from .errors import (
+    CheckpointMismatchError,
+    CheckpointUnavailableError,
+    CorruptCheckpointError,
+    LicenseNotAcceptedError,
+    UnknownModelError,
+    UnnamedCheckpointError,
+)
+from .files import CheckpointFile, read
+
+_log = logging.getLogger(__name__)
+
+# A robot's network is often there and leads nowhere: do not wait long for the hub's answer.
+_HUB_TIMEOUT_S = 5
+
+
+def load(name: str | None, path: str | Path | None = None, accept_license: bool = False) -> DepthAnything:
+    """Load a model.
+
+    Without `path` the file is looked for in the checkpoint folder (`$DEPTH_ANYTHING_CHECKPOINTS`, or else
+    `~/.cache/depth_anything_ros`; .safetensors before .pth), then in the cache of the Hugging Face hub, and
+    then downloaded, with a progress bar. A file on this machine is used without asking the network.
+
+    Args:
+        name: one of `model_names()`. None or '' with a `path` whose file names its network (see `save`).
+        path: the file of weights; None or '' to find it by name.
+        accept_license: agree to a licence that forbids commercial use.
+
+    Returns:
+        The network on the CPU, in float32 and evaluation mode; `source` says where its weights came from.
+
+    Raises:
+        CheckpointError: one of its subclasses, for each cause one.
+    """
+    path = Path(path).expanduser() if path else None
+    if name == UNTRAINED:
+        return _untrained(path)
+    if not name and path is None:
+        raise UnknownModelError(f'name a model: one of {_names()}')
+    entry = find_entry(name) if name else None
+    if entry:
+        _check_licence(entry.name, entry.licence, accept_license)
+    path = path or _find(entry)
+    file = read(path)
+    architecture = _architecture(file, entry, path)
+    licence = entry.licence if entry else None
+    if file.metadata.get('licence', licence) != licence:
+        licence = file.metadata['licence']
+        _check_licence(path, licence, accept_license)
+    model = _build(architecture)
+    try:
+        _fill(model, file)
+    except StateDictMismatchError as error:
+        raise CheckpointMismatchError(f'{path}: {error}') from error
+    model.source = WeightSource(architecture.name, trained=True, checkpoint=path, licence=licence)
+    _log.info('%s: loaded %s', architecture.name, path)
+    return model
+
+
+def checkpoint_folder() -> Path:
+    """Where a user may put downloaded files: `$DEPTH_ANYTHING_CHECKPOINTS` or `~/.cache/depth_anything_ros`."""
+    chosen = os.environ.get('DEPTH_ANYTHING_CHECKPOINTS')
+    if chosen:
+        return Path(chosen).expanduser()
+    return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'depth_anything_ros'
+
+
+def _untrained(path: Path | None) -> DepthAnything:
+    if path is not None:
+        raise CheckpointMismatchError(f'{UNTRAINED} has random weights and takes no checkpoint, got {path}')
+    model = _build(ARCHITECTURES['v2-small'])
+    model.source = WeightSource(UNTRAINED, trained=False)
+    _log.warning('%s: the weights are random, its depth means nothing', UNTRAINED)
+    return model
+
+
+def _build(architecture: Architecture) -> DepthAnything:
+    # A seed of its own: the same network each time, and the caller's random numbers stay what they were.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        return DepthAnything(architecture).eval()
+
+
+def _fill(model: DepthAnything, file: CheckpointFile) -> None:
+    if 'architecture' in file.metadata:
+        check_fit(file.weights, model.state_dict(), model.architecture)
+        model.load_state_dict(file.weights)
+    else:
+        model.load_official_state_dict(file.weights)
+
+
+def _architecture(file: CheckpointFile, entry: CatalogueEntry | None, path: Path) -> Architecture:
+    recorded = file.metadata.get('architecture')
+    if recorded is None and entry is None:
+        raise UnnamedCheckpointError(
+            f'{path} does not say which network it holds, and it cannot be seen: V1 and V2 files have the same '
+            f'names and shapes but are run differently. Give the model with the checkpoint, one of {_names()}'
+        )
+    if recorded is None:
+        return entry.architecture
+    if recorded not in ARCHITECTURES:
+        raise CheckpointMismatchError(f'{path} is of network {recorded!r}, unknown to this version')
+    if entry and entry.name != recorded:
+        raise CheckpointMismatchError(f'{path} is of network {recorded}, but {entry.name} was asked for')
+    architecture = ARCHITECTURES[recorded]
+    try:
+        taps = tuple(json.loads(file.metadata['taps']))
+        max_depth = float(file.metadata['max_depth']) if 'max_depth' in file.metadata else architecture.max_depth
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptCheckpointError(f'{path}: taps or max_depth in its metadata is unreadable: {error}') from error
+    if taps != architecture.taps:
+        raise CheckpointMismatchError(f'{path} is to run with taps {taps}, {recorded} has {architecture.taps}')
+    return replace(architecture, max_depth=max_depth)
+
+
+def _check_licence(what: object, licence: str, accepted: bool) -> None:
+    if not forbids_commercial_use(licence):
+        return
+    if not accepted:
+        raise LicenseNotAcceptedError(
+            f'{what}: the licence of the weights, {licence}, forbids commercial use; set accept_license to true '
+            'if that suits you, or use a model under Apache-2.0: '
+            f'{", ".join(entry.name for entry in catalogue() if not entry.non_commercial)}'
+        )
+    _log.warning('%s: licence %s, no commercial use', what, licence)
+
+
+def _find(entry: CatalogueEntry) -> Path:
+    by_hand = checkpoint_folder() / Path(entry.file_name).name
+    for candidate in (by_hand.with_suffix('.safetensors'), by_hand):
+        if candidate.is_file():
+            return candidate
+    if entry.hub_repo is None:
+        raise CheckpointUnavailableError(
+            f'{entry.name}: its authors have not published the weights; give a file of them as the checkpoint'
+        )
+    address = {'repo_id': entry.hub_repo, 'filename': entry.file_name, 'repo_type': entry.repo_type}
+    try:
+        return Path(hf_hub_download(**address, local_files_only=True))
+    except LocalEntryNotFoundError:
+        _log.debug('%s: %s is not in the cache of the hub', entry.name, entry.file_name)
+    url = hf_hub_url(**address)
+    try:
+        # Ask once ourselves: offline, hf_hub_download repeats its first request for half a minute.
+        size = get_hf_file_metadata(url, timeout=_HUB_TIMEOUT_S).size
+        # The client's progress bar shows on terminals only; a launch file's log gets this line.
+        _log.info('%s: downloading %s, %.0f MB', entry.name, url, (size or 0) / 1e6)
+        return Path(hf_hub_download(**address))
+    except Exception as error:
+        # Requests, httpx or xet underneath, by version of the hub's client: their errors have no common base.
+        reason = str(error.__cause__ or error).strip().split('\n', 1)[0]
+        raise CheckpointUnavailableError(
+            f'{entry.name}: {entry.file_name} of {entry.hub_repo} is not on this machine and cannot be '
+            f'downloaded ({reason}). Fetch {url} where there is a network and put it at '
+            f'{by_hand}, or give its path as the checkpoint'
+        ) from error
+
+
+def _names() -> str:
+    return ', '.join(entry.name for entry in catalogue())

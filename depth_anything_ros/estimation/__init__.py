@@ -1,0 +1,25 @@
+"""From an image to a prediction: preprocessing, the estimator, execution backends."""
+
+from depth_anything_ros.estimation.backends import (
+    BACKENDS,
+    BackendUnavailableError,
+    DeviceUnavailableError,
+    PrecisionUnavailableError,
+)
+from depth_anything_ros.estimation.estimator import DepthEstimator, NonFinitePredictionError
+from depth_anything_ros.estimation.prediction import Prediction, Timings
+from depth_anything_ros.estimation.preprocessing import ImageShapeError, network_size, preprocess
+
+__all__ = [
+    'BACKENDS',
+    'BackendUnavailableError',
+    'DepthEstimator',
+    'DeviceUnavailableError',
+    'ImageShapeError',
+    'NonFinitePredictionError',
+    'PrecisionUnavailableError',
+    'Prediction',
+    'Timings',
+    'network_size',
+    'preprocess',
+]

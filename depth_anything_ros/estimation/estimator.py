@@ -1,0 +1,130 @@
+"""The estimator: uint8 RGB images in, predictions out."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from depth_anything_ros import checkpoints
+from depth_anything_ros.estimation.backends import make_backend, resolve_device, resolve_precision
+from depth_anything_ros.estimation.prediction import Prediction, Timings
+from depth_anything_ros.estimation.preprocessing import (
+    ImageShapeError,
+    check_image,
+    network_size,
+    preprocess,
+)
+from depth_anything_ros.network import DepthAnything
+
+
+class NonFinitePredictionError(ArithmeticError):
+    """The network gave NaN or infinity."""
+
+
+class DepthEstimator:
+    """Depth Anything on a device.
+
+    model: a name of checkpoints.catalogue(), or a DepthAnything network. checkpoint: a weight file for that name.
+    device: 'auto', 'cpu', 'cuda', 'cuda:1'. precision: 'auto', 'fp32', 'bf16', 'fp16'.
+    backend: 'auto', 'torch', 'openvino'. input_size: what the image's shorter side is scaled to, in pixels.
+
+    Raises what checkpoints.load raises, DeviceUnavailableError, PrecisionUnavailableError, BackendUnavailableError,
+    and ValueError for an input_size that the network cannot take.
+    """
+
+    def __init__(
+        self,
+        model: str | DepthAnything | None,
+        checkpoint: str | None = None,
+        device: str = 'auto',
+        precision: str = 'auto',
+        backend: str = 'auto',
+        input_size: int = 518,
+        *,
+        accept_license: bool = False,
+    ) -> None:
+        resolved = resolve_device(device)
+        precision = resolve_precision(precision, resolved)
+        network = (
+            model
+            if isinstance(model, DepthAnything)
+            else checkpoints.load(model, path=checkpoint, accept_license=accept_license)
+        )
+        self._multiple = network.multiple
+        if input_size < self._multiple or input_size % self._multiple:
+            raise ValueError(
+                f'input_size must be a positive multiple of {self._multiple}, got {input_size}; '
+                f'the nearest is {max(1, round(input_size / self._multiple)) * self._multiple}'
+            )
+        self.input_size = input_size
+        self.kind = network.architecture.kind
+        self.source = network.source
+        self._backend = make_backend(backend, network, resolved, precision)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs."""
+        return self._backend.device
+
+    @property
+    def precision(self) -> str:
+        """What the network computes in: 'fp32', 'bf16' or 'fp16'."""
+        return self._backend.precision
+
+    @property
+    def backend(self) -> str:
+        """What runs the network."""
+        return self._backend.name
+
+    def __call__(self, image: np.ndarray, *, at_network_size: bool = False) -> Prediction:
+        """Predict one uint8 RGB image (H, W, 3); see predict."""
+        return self.predict([image], at_network_size=at_network_size)[0]
+
+    def predict(self, images: list[np.ndarray], *, at_network_size: bool = False) -> list[Prediction]:
+        """Predict a batch of uint8 RGB images (H, W, 3) of one size.
+
+        The values have the images' size, or with at_network_size the network's, which costs less.
+        Raises ImageShapeError and NonFinitePredictionError.
+        """
+        for image in images:
+            check_image(image)
+        sizes = {image.shape[:2] for image in images}
+        if len(sizes) != 1:
+            raise ImageShapeError(f'a batch needs images of one size, got {sorted(sizes) or "none"}')
+        (size,) = sizes
+        seen = network_size(*size, self.input_size, self._multiple)
+
+        start = perf_counter()
+        batch = preprocess(images, seen, self.device)
+        prepared = self._now()
+        output = self._backend(batch)
+        computed = self._now()
+        if not torch.isfinite(output).all():
+            raise NonFinitePredictionError(
+                f"the network's output has NaN or infinity (precision {self.precision}): try precision fp32, "
+                'and check the weights'
+            )
+        if not at_network_size:
+            output = F.interpolate(output[:, None], size=size, mode='bilinear', align_corners=True)[:, 0]
+        values = output.cpu().numpy()
+        timings = Timings(prepared - start, computed - prepared, perf_counter() - computed)
+        return [Prediction(value, self.kind, seen, timings) for value in values]
+
+    def warm_up(self, height: int, width: int) -> None:
+        """Compile and allocate for images of this size, so that the first real one is not late."""
+        self(np.zeros((height, width, 3), np.uint8))
+
+    def close(self) -> None:
+        """Give the memory back; the estimator is of no use afterwards."""
+        on_gpu = self.device.type == 'cuda'
+        del self._backend
+        if on_gpu:
+            torch.cuda.empty_cache()
+
+    def _now(self) -> float:
+        if self.device.type == 'cuda':
+            torch.cuda.synchronize(self.device)
+        return perf_counter()

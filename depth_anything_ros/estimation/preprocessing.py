@@ -1,0 +1,68 @@
+"""The official preprocessing rule (Depth Anything V2: Resize lower_bound, keep aspect, multiples of the patch)."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+# ImageNet statistics, as DINOv2 was trained with.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+# The shorter side is scaled to the network's input size: a ribbon of an image would ask for any amount of memory.
+MAX_ASPECT_RATIO = 8.0
+
+
+class ImageShapeError(ValueError):
+    """The array is not an image that the network can see."""
+
+
+def network_size(height: int, width: int, input_size: int, multiple: int) -> tuple[int, int]:
+    """(height, width) at which the network sees an image of height x width.
+
+    The shorter side becomes input_size, for smaller images too, the aspect ratio is kept, and each side is rounded to
+    the nearest multiple, or up if that is below input_size.
+    """
+    if min(height, width) < 1:
+        raise ImageShapeError(f'the image is {width}x{height}: it has no pixels')
+    if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
+        raise ImageShapeError(
+            f'the image is {width}x{height}: sides of more than {MAX_ASPECT_RATIO:g} to 1 are not supported'
+        )
+    scale = input_size / min(height, width)
+    return _to_multiple(height * scale, input_size, multiple), _to_multiple(width * scale, input_size, multiple)
+
+
+def _to_multiple(length: float, input_size: int, multiple: int) -> int:
+    rounded = round(length / multiple) * multiple
+    return rounded if rounded >= input_size else ceil(length / multiple) * multiple
+
+
+def check_image(image: np.ndarray) -> None:
+    """Raise ImageShapeError unless image is uint8 (H, W, 3)."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        found = f'{image.dtype} {image.shape}' if isinstance(image, np.ndarray) else type(image).__name__
+        raise ImageShapeError(f'expected a uint8 RGB array (H, W, 3), got {found}')
+
+
+def preprocess(images: list[np.ndarray], size: tuple[int, int], device: torch.device) -> torch.Tensor:
+    """Resize and normalise uint8 RGB images (H, W, 3) of one size into float32 (B, 3, height, width) on the device.
+
+    Both branches are the bicubic kernel with a = -0.75 and half-pixel centres, without antialiasing.
+    """
+    mean = 255.0 * torch.tensor(MEAN, device=device).view(3, 1, 1)
+    std = 255.0 * torch.tensor(STD, device=device).view(3, 1, 1)
+    if device.type == 'cpu':
+        batch = torch.empty(len(images), 3, *size)
+        for slot, image in zip(batch, images, strict=True):
+            # In double as the official code: in float OpenCV's kernel is off by up to 1e-4 of the range.
+            resized = cv2.resize(image.astype(np.float64), size[::-1], interpolation=cv2.INTER_CUBIC)
+            torch.sub(torch.from_numpy(resized).permute(2, 0, 1), mean, out=slot)
+        return batch.div_(std)
+    stacked = torch.stack([torch.from_numpy(np.ascontiguousarray(image)) for image in images])
+    pixels = stacked.to(device).permute(0, 3, 1, 2).float()
+    resized = F.interpolate(pixels, size=size, mode='bicubic', align_corners=False)
+    return resized.sub_(mean).div_(std)

@@ -1,0 +1,29 @@
+"""sensor_msgs to arrays and back, by their fields alone: neither rclpy nor rosbags is imported."""
+
+from depth_anything_ros.messages.bridge import BridgeReport, bridge_report
+from depth_anything_ros.messages.compressed import compressed_to_rgb
+from depth_anything_ros.messages.errors import ImageError, MalformedImageError, UnsupportedEncodingError
+from depth_anything_ros.messages.images import to_depth, to_rgb
+from depth_anything_ros.messages.outgoing import (
+    POINT_FIELDS,
+    depth_to_millimetres,
+    fill_image,
+    fill_point_cloud,
+    pack_points,
+)
+
+__all__ = [
+    'POINT_FIELDS',
+    'BridgeReport',
+    'ImageError',
+    'MalformedImageError',
+    'UnsupportedEncodingError',
+    'bridge_report',
+    'compressed_to_rgb',
+    'depth_to_millimetres',
+    'fill_image',
+    'fill_point_cloud',
+    'pack_points',
+    'to_depth',
+    'to_rgb',
+]

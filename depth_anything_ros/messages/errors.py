@@ -1,0 +1,19 @@
+"""Why an image message cannot be used. Each message says what was expected and what was found."""
+
+from collections.abc import Iterable
+
+
+class ImageError(ValueError):
+    """A message that holds no usable image; the next frame may be fine."""
+
+
+class UnsupportedEncodingError(ImageError):
+    """The message is in an encoding that this package does not read."""
+
+    def __init__(self, encoding: str, supported: Iterable[str]):
+        """Name the encoding found and those that would have done."""
+        super().__init__(f'encoding {encoding!r} is not supported; supported are {", ".join(supported)}')
+
+
+class MalformedImageError(ImageError):
+    """The fields of the message contradict each other, or its data cannot be decoded."""

@@ -1,0 +1,68 @@
+"""The table of networks: what distinguishes one Depth Anything from another."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One network. Two that differ only in `taps` or `max_depth` have weights of identical names and shapes.
+
+    Attributes:
+        name: what users call it, for example `v2-small`.
+        encoder: timm's name of the Vision Transformer.
+        width: size of a token (the embedding dimension).
+        taps: the four encoder blocks (counted from 0) the head reads, ascending. The last one is the last block.
+        features: channels of the head's fusion path.
+        channels: channels of the head's four input levels, finest first.
+        max_depth: metres that the metric head's sigmoid spans, or None for a relative network.
+    """
+
+    name: str
+    encoder: str
+    width: int
+    taps: tuple[int, int, int, int]
+    features: int
+    channels: tuple[int, int, int, int]
+    max_depth: float | None = None
+
+    @property
+    def kind(self) -> Literal['disparity', 'depth']:
+        """What the output is: relative inverse depth (larger is nearer, no unit) or depth in metres."""
+        return 'disparity' if self.max_depth is None else 'depth'
+
+    @property
+    def blocks(self) -> int:
+        """Number of transformer blocks."""
+        return self.taps[-1] + 1
+
+
+# The official configurations by size: encoder, width, V2 taps, head features, head channels.
+_SIZES = {
+    'small': ('vit_small_patch14_dinov2', 384, (2, 5, 8, 11), 64, (48, 96, 192, 384)),
+    'base': ('vit_base_patch14_dinov2', 768, (2, 5, 8, 11), 128, (96, 192, 384, 768)),
+    'large': ('vit_large_patch14_dinov2', 1024, (4, 11, 17, 23), 256, (256, 512, 1024, 1024)),
+    'giant': ('vit_giant_patch14_dinov2', 1536, (9, 19, 29, 39), 384, (1536, 1536, 1536, 1536)),
+}
+
+# The metric fine-tunes of V2: Hypersim's rooms and Virtual KITTI's streets.
+_MAX_DEPTH_M = {'indoor': 20.0, 'outdoor': 80.0}
+
+
+def _table() -> dict[str, Architecture]:
+    relative = [Architecture(f'v2-{size}', *settings) for size, settings in _SIZES.items()]
+    released = relative[:3]
+    # V1 reads the last four blocks, by accident, and its weights have to be run that way.
+    v1 = [replace(v2, name=v2.name.replace('v2', 'v1'), taps=tuple(range(v2.blocks - 4, v2.blocks))) for v2 in released]
+    metric = [
+        replace(v2, name=f'{v2.name}-{scene}', max_depth=max_depth)
+        for v2 in released
+        for scene, max_depth in _MAX_DEPTH_M.items()
+    ]
+    return {network.name: network for network in (*relative, *v1, *metric)}
+
+
+ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(_table())
+"""All networks by name: `v2-small|base|large|giant`, `v1-small|base|large`, `v2-small|base|large-indoor|outdoor`."""

@@ -1,0 +1,1 @@
+"""The demo: a camera, the node and a subscriber, three processes that know each other through DDS only."""

@@ -1,0 +1,53 @@
+"""A real photograph with its true depth and calibration: the motorcycle of Middlebury 2014."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sensor_msgs.msg import CameraInfo
+from skimage.data import stereo_motorcycle
+
+# scikit-image's documentation of stereo_motorcycle, for its images at a quarter of the original size.
+_FOCAL_PX = 994.978
+_CENTRE_PX = (311.193, 254.877)
+_BASELINE_M = 0.193001
+_DISPARITY_OFFSET_PX = 31.086
+# How much of the truth the alignment is shown.
+_SPARSE_SAMPLES = 500
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Scene:
+    """image: uint8 RGB (H, W, 3). truth, sparse: float32 (H, W) metres, NaN where unknown.
+
+    sparse is what the alignment sees; truth is the rest, and shares no pixel with it.
+    """
+
+    image: np.ndarray
+    truth: np.ndarray
+    sparse: np.ndarray
+    info: CameraInfo
+
+
+def motorcycle() -> Scene:
+    """The left image of the stereo pair. Depth is focal length * baseline / (disparity + offset)."""
+    image, _, disparity = stereo_motorcycle()
+    depth = (_FOCAL_PX * _BASELINE_M / (disparity + _DISPARITY_OFFSET_PX)).astype(np.float32)
+    known = np.flatnonzero(np.isfinite(depth))
+    shown = np.random.default_rng(_SEED).choice(known, _SPARSE_SAMPLES, replace=False)
+    sparse = np.full(depth.size, np.nan, np.float32)
+    sparse[shown] = depth.flat[shown]
+    truth = depth.copy()
+    truth.flat[shown] = np.nan
+    truth[~np.isfinite(truth)] = np.nan
+
+    height, width = depth.shape
+    info = CameraInfo(height=height, width=width, distortion_model='plumb_bob')
+    cx, cy = _CENTRE_PX
+    info.d = [0.0] * 5
+    info.k = [_FOCAL_PX, 0.0, cx, 0.0, _FOCAL_PX, cy, 0.0, 0.0, 1.0]
+    info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    info.p = [_FOCAL_PX, 0.0, cx, 0.0, 0.0, _FOCAL_PX, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return Scene(np.ascontiguousarray(image), truth, sparse.reshape(depth.shape), info)

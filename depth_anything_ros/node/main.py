@@ -1,0 +1,53 @@
+"""The executable depth_node."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import rclpy
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException, ParameterException
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+
+from depth_anything_ros.node.depth_node import DepthNode
+from depth_anything_ros.node.settings import SettingsError
+
+# How often the executor looks whether it was told to stop.
+_STOP_POLL_S = 0.2
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; 1 if its parameters or its model are wrong."""
+    # rclpy's own handlers end the context under the worker, whose last frame then fails.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    stopping = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _: stopping.append(received))
+    node = None
+    executor = SingleThreadedExecutor()
+    try:
+        node = DepthNode()
+        executor.add_node(node)
+        if node.settings.autostart and not node.start():
+            return 1
+        while not stopping:
+            executor.spin_once(timeout_sec=_STOP_POLL_S)
+    except (
+        SettingsError,
+        ParameterException,
+        InvalidParameterTypeException,
+        InvalidParameterValueException,
+    ) as error:
+        print(f'depth_node: {error}', file=sys.stderr)
+        return 1
+    finally:
+        if node is not None:
+            node.destroy_node()
+        executor.shutdown()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

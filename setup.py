@@ -1,0 +1,75 @@
+"""Build rules: ament_python for colcon, and an ordinary pip package for everything else."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+package_name = 'depth_anything_ros'
+
+ros = [
+    # A ROS 2 without apt: the Kilted wheels. On a ROS install these modules are already there.
+    'ros-kilted-rclpy',
+    'ros-kilted-common-interfaces',
+    'ros-kilted-rmw-fastrtps-cpp',
+]
+openvino = ['openvino>=2024.4']
+onnx = ['onnx>=1.16', 'onnxscript>=0.1', 'onnxruntime>=1.18']
+train = [
+    'accelerate>=1.0',
+    'jsonargparse[signatures]>=4.30',
+    'ray[data]>=2.30',
+    'tensorboard>=2.16',
+    'webdataset>=0.2.90',
+]
+test = [
+    'codespell>=2.3',
+    # PyPI's pure-Python cv_bridge: the tests check that its faults do not reach us.
+    'cv-bridge==1.13.0.post0',
+    'psutil>=5.9',
+    'pytest>=8',
+    'pytest-timeout>=2.3',
+    'ruff>=0.6',
+    # Carries a Middlebury 2014 stereo scene with ground truth: the demo's camera.
+    'scikit-image>=0.22',
+]
+
+setup(
+    name=package_name,
+    version='0.1.0',
+    packages=find_packages(include=[package_name, f'{package_name}.*']),
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{package_name}']),
+        (f'share/{package_name}', ['package.xml']),
+        (f'share/{package_name}/launch', sorted(glob('launch/*.launch.py'))),
+        (f'share/{package_name}/config', sorted(glob('config/*.*'))),
+    ],
+    install_requires=[
+        'huggingface_hub>=0.23',
+        'numpy>=1.22',
+        'opencv-python-headless>=4.5.4',
+        'rosbags>=0.10',
+        'safetensors>=0.4',
+        'timm>=1.0.9',
+        'torch>=2.1',
+        'tqdm>=4.60',
+    ],
+    extras_require={
+        'ros': ros,
+        'openvino': openvino,
+        'onnx': onnx,
+        'train': train,
+        'test': test,
+    },
+    python_requires='>=3.10',
+    zip_safe=False,
+    maintainer='The depth_anything_ros developers',
+    maintainer_email='depth-anything-ros@users.noreply.github.com',
+    description='Depth Anything V1 and V2 as a ROS 2 node: a camera image in, metric depth and a point cloud out.',
+    license='Apache-2.0',
+    entry_points={
+        'console_scripts': [
+            'depth_node = depth_anything_ros.node.main:main',
+            'depth-anything = depth_anything_ros.cli.main:main',
+        ],
+    },
+)

@@ -1,0 +1,186 @@
+"""From names and paths to networks: what is loaded, what is refused and why."""
+
+import hashlib
+import logging
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from depth_anything_ros.checkpoints import (
+    CheckpointMismatchError,
+    LicenseNotAcceptedError,
+    UnknownModelError,
+    UnnamedCheckpointError,
+    load,
+    save,
+)
+from depth_anything_ros.network import DepthAnything, WeightSource
+
+
+def test_official_file_loads_by_path(official_file, small, output):
+    model = load('v2-small', official_file)
+    assert not model.training
+    assert torch.equal(output(model), output(small))
+
+
+def test_source_says_where_the_weights_came_from(official_file):
+    source = load('v2-small', str(official_file)).source
+    assert source == WeightSource('v2-small', trained=True, checkpoint=official_file, licence='Apache-2.0')
+    assert source.sha256 == hashlib.sha256(official_file.read_bytes()).hexdigest()
+
+
+def test_one_file_is_v1_or_v2_as_it_is_called(official_file, output):
+    v2, v1 = load('v2-small', official_file), load('v1-small', official_file)
+    assert not torch.allclose(output(v1), output(v2))
+
+
+def test_metric_weights_of_a_training_run_load(official_weights, tmp_path):
+    path = tmp_path / 'latest.pth'
+    wrapped = {'model': {f'module.{k}': v for k, v in official_weights.items()}, 'epoch': 3, 'optimizer': {}}
+    torch.save(wrapped, path)
+    assert load('v2-small-indoor', path).architecture.max_depth == 20.0
+
+
+def test_old_pickle_file_loads(official_weights, tmp_path, small, output):
+    path = tmp_path / 'old.pth'
+    torch.save(official_weights, path, _use_new_zipfile_serialization=False)
+    assert torch.equal(output(load('v2-small', path)), output(small))
+
+
+def test_checkpoint_folder_is_searched_safetensors_first(official_weights, tmp_path, small, output):
+    folder = tmp_path / 'checkpoints'
+    folder.mkdir()
+    torch.save({}, folder / 'depth_anything_v2_vits.pth')
+    save_file(official_weights, folder / 'depth_anything_v2_vits.safetensors')
+    model = load('v2-small')
+    assert model.source.checkpoint.suffix == '.safetensors'
+    assert torch.equal(output(model), output(small))
+
+
+def test_loading_leaves_random_numbers_alone(official_file):
+    for arguments in (('untrained-small',), ('v2-small', official_file)):
+        torch.manual_seed(7)
+        expected = torch.rand(3)
+        torch.manual_seed(7)
+        load(*arguments)
+        assert torch.equal(torch.rand(3), expected)
+
+
+def test_untrained_network_is_always_the_same_and_says_so(output, caplog):
+    first, second = load('untrained-small'), load('untrained-small')
+    assert torch.equal(output(first), output(second))
+    assert first.source == WeightSource('untrained-small', trained=False)
+    assert first.source.sha256 is None
+    assert 'random' in caplog.text
+
+
+def test_untrained_network_takes_no_checkpoint(official_file):
+    with pytest.raises(CheckpointMismatchError, match='takes no checkpoint'):
+        load('untrained-small', official_file)
+
+
+def test_saved_network_loads_without_a_name(small, output, tmp_path):
+    path = tmp_path / 'mine.safetensors'
+    save(small, path)
+    for name in (None, '', 'v2-small'):
+        model = load(name, path)
+        assert model.architecture == small.architecture
+        assert model.source.name == 'v2-small'
+        assert torch.equal(output(model), output(small))
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ['mine.safetensors']
+
+
+def test_saved_metric_network_keeps_its_range(tmp_path):
+    model = DepthAnything.from_name('v2-small-outdoor')
+    save(model, tmp_path / 'metric.safetensors')
+    assert load(None, tmp_path / 'metric.safetensors').architecture == model.architecture
+
+
+def test_saved_network_keeps_its_licence(small, tmp_path, official_file, caplog):
+    model = load('v2-small', official_file)
+    model.source = WeightSource('v2-small', trained=True, licence='CC-BY-NC-4.0')
+    path = tmp_path / 'tuned.safetensors'
+    save(model, path)
+    for name in (None, 'v2-small'):
+        with pytest.raises(LicenseNotAcceptedError, match=r'CC-BY-NC-4\.0'):
+            load(name, path)
+    assert load(None, path, accept_license=True).source.licence == 'CC-BY-NC-4.0'
+    assert 'no commercial use' in caplog.text
+
+
+def test_saving_over_a_checkpoint_fails_without_losing_it(small, tmp_path, monkeypatch):
+    path = tmp_path / 'mine.safetensors'
+    path.write_bytes(b'the old one')
+
+    def full_disk(tensors, unfinished, metadata):
+        unfinished.write_bytes(b'half')
+        raise OSError('no space left on device')
+
+    monkeypatch.setattr('depth_anything_ros.checkpoints.files.save_file', full_disk)
+    with pytest.raises(OSError, match='no space'):
+        save(small, path)
+    assert path.read_bytes() == b'the old one'
+    assert list(tmp_path.glob('.mine*')) == []
+
+
+def test_saving_under_another_suffix_is_refused(small, tmp_path):
+    with pytest.raises(ValueError, match='safetensors'):
+        save(small, tmp_path / 'mine.pth')
+
+
+def test_name_that_contradicts_the_file_is_refused(small, tmp_path):
+    path = tmp_path / 'mine.safetensors'
+    save(small, path)
+    with pytest.raises(CheckpointMismatchError, match='of network v2-small, but v1-small was asked for'):
+        load('v1-small', path)
+
+
+@pytest.mark.parametrize(
+    ('metadata', 'reason'),
+    [
+        ({'architecture': 'v9-huge', 'taps': '[2, 5, 8, 11]'}, "'v9-huge', unknown to this version"),
+        ({'architecture': 'v2-small', 'taps': '[8, 9, 10, 11]'}, r'taps \(8, 9, 10, 11\)'),
+    ],
+)
+def test_file_of_another_kind_of_network_is_refused(small, tmp_path, metadata, reason):
+    path = tmp_path / 'other.safetensors'
+    save_file(small.state_dict(), path, metadata)
+    with pytest.raises(CheckpointMismatchError, match=reason):
+        load(None, path)
+
+
+@pytest.mark.parametrize('name', [None, ''])
+def test_unnamed_official_file_is_refused_with_the_reason(official_file, name):
+    with pytest.raises(UnnamedCheckpointError, match=r'V1 and V2 files have the same.*v2-small.*v1-small'):
+        load(name, official_file)
+
+
+def test_weights_of_another_size_are_named(official_file):
+    with pytest.raises(CheckpointMismatchError, match=r'v1-base: .*shape \(1, 1, 384\).*as in v2-small, v1-small'):
+        load('v1-base', official_file)
+
+
+@pytest.mark.parametrize('path', [None, ''])
+def test_no_name_and_no_path_is_refused(path):
+    with pytest.raises(UnknownModelError, match='name a model: one of v2-small'):
+        load('', path)
+
+
+def test_unknown_name_is_refused_with_the_choices():
+    with pytest.raises(UnknownModelError, match=r"'v2-smal'.*v2-small.*untrained-small"):
+        load('v2-smal')
+
+
+def test_tiny_is_promised_for_later(official_file):
+    with pytest.raises(UnknownModelError, match='later version'):
+        load('tiny', official_file)
+
+
+def test_non_commercial_licence_must_be_accepted_even_for_a_local_file(official_file, caplog):
+    with pytest.raises(LicenseNotAcceptedError, match=r'CC-BY-NC-SA-3\.0.*accept_license.*v2-small'):
+        load('v2-small-outdoor', official_file)
+    model = load('v2-small-outdoor', official_file, accept_license=True)
+    assert model.source.licence == 'CC-BY-NC-SA-3.0'
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings == ['v2-small-outdoor: licence CC-BY-NC-SA-3.0, no commercial use']

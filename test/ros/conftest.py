@@ -1,0 +1,98 @@
+"""Real DDS for the node's tests: a node in this process, and a client that knows it by its topics only."""
+
+import os
+import random
+import threading
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2: pip install depth_anything_ros[ros]')
+
+# Before the first context: suites side by side do not hear each other, and nothing leaves this machine.
+os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 100))
+os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+os.environ['ROS_LOCALHOST_ONLY'] = '1' if os.environ.get('ROS_DISTRO') == 'humble' else '0'
+
+import rclpy
+from dds_client import Client
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+
+from depth_anything_ros import checkpoints
+from depth_anything_ros.node.depth_node import DepthNode
+
+SMALL = {'model': 'untrained-small', 'device': 'cpu', 'precision': 'fp32', 'input_size': 42}
+
+
+@pytest.fixture(scope='session', autouse=True)
+def ros():
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
+
+
+@contextmanager
+def spinning(*nodes):
+    """Each node on an executor and a thread of its own."""
+    executors, threads = [], []
+    for node in nodes:
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        thread = threading.Thread(target=executor.spin, daemon=True)
+        thread.start()
+        executors.append(executor)
+        threads.append(thread)
+    try:
+        yield
+    finally:
+        for executor in executors:
+            executor.shutdown()
+        for thread in threads:
+            thread.join()
+        for node in nodes:
+            node.destroy_node()
+
+
+@pytest.fixture
+def run_node():
+    """Start a node with parameters, activated, beside a client that listens to topics; stops both at the end."""
+    with ExitStack() as stack:
+
+        def run(listen=(), image_type=Image, image_topic='image', arguments=(), **parameters):
+            settings = {**SMALL, 'diagnostic_updater.period': 0.1, **parameters}
+            node = DepthNode(
+                parameter_overrides=[Parameter(name, value=value) for name, value in settings.items()],
+                cli_args=['--ros-args', *arguments] if arguments else None,
+            )
+            client = Client(image_topic, image_type)
+            types = {'points': PointCloud2, 'depth/camera_info': CameraInfo}
+            for topic in listen:
+                client.listen(topic, types.get(topic, Image))
+            assert node.start()
+            stack.enter_context(spinning(node, client))
+            client.wait_for(
+                lambda: client.images.get_subscription_count() and node.count_subscribers('/diagnostics'),
+                'connection to the node',
+            )
+            for topic in listen:
+                client.wait_for(lambda topic=topic: client.count_publishers(topic), f'publisher of {topic}')
+            if parameters.get('alignment.source') == 'depth':
+                client.wait_for(client.references.get_subscription_count, 'subscriber of scale_reference')
+            client.wait_for(client.infos.get_subscription_count, 'subscriber of camera_info')
+            return node, client
+
+        yield run
+
+
+@pytest.fixture(scope='session')
+def constant_checkpoint(constant_networks, tmp_path_factory):
+    """A weight file of a network that predicts one value everywhere."""
+
+    def make(name, logit):
+        path = tmp_path_factory.mktemp('weights') / f'{name}-{logit}.safetensors'
+        checkpoints.save(constant_networks(name, logit), path)
+        return {'model': name, 'checkpoint': str(path)}
+
+    return make

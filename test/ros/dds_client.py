@@ -1,0 +1,116 @@
+"""A camera and a subscriber that know the node by its topics only, and what they send and read."""
+
+import threading
+import time
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo, Image
+
+from depth_anything_ros.messages import fill_image
+
+TIMEOUT_S = 30.0
+RELIABLE = QoSProfile(depth=20)
+
+
+class Client(Node):
+    """A foreign client: publishes a camera, keeps what comes back."""
+
+    def __init__(self, image_topic='image', image_type=Image):
+        super().__init__('client')
+        self.images = self.create_publisher(image_type, image_topic, RELIABLE)
+        # image_transport's rule: beside the image.
+        namespace = image_topic.rpartition('/')[0] if image_type is Image else ''
+        self.infos = self.create_publisher(CameraInfo, f'{namespace}/camera_info', RELIABLE)
+        self.references = self.create_publisher(Image, 'scale_reference', RELIABLE)
+        self.received = {}
+        self.diagnostics = []
+        self.create_subscription(DiagnosticArray, '/diagnostics', self.diagnostics.append, 10)
+        self._stamp = 0
+        self._lock = threading.Lock()
+
+    def listen(self, topic, kind, qos=RELIABLE):
+        messages = self.received.setdefault(topic, [])
+        return self.create_subscription(kind, topic, messages.append, qos)
+
+    def next_stamp(self):
+        with self._lock:
+            self._stamp += 1
+        now = self.get_clock().now().to_msg()
+        # Unique and recognisable: the sequence number in the nanoseconds.
+        now.nanosec = self._stamp
+        return now
+
+    def send(self, image, encoding='rgb8', info=None, reference=None, frame_id='camera_optical_frame'):
+        """Publish an array or a ready message with its calibration and its depth; returns the stamp."""
+        if isinstance(image, np.ndarray):
+            array, image = image, Image()
+            fill_image(image, array, encoding)
+        image.header.stamp = self.next_stamp()
+        image.header.frame_id = frame_id
+        if info is not None:
+            info.header = image.header
+            self.infos.publish(info)
+        if reference is not None:
+            message = Image()
+            fill_image(message, reference, '32FC1' if reference.dtype == np.float32 else '16UC1')
+            message.header = image.header
+            self.references.publish(message)
+        self.images.publish(image)
+        return image.header.stamp
+
+    def wait_for(self, condition, what, timeout_s=TIMEOUT_S):
+        deadline = time.monotonic() + timeout_s
+        while not (result := condition()):
+            assert time.monotonic() < deadline, f'no {what} within {timeout_s:g} s; {self.last_status()}'
+            time.sleep(0.005)
+        return result
+
+    def answer(self, topic, stamp, timeout_s=TIMEOUT_S):
+        """The message on the topic with this stamp."""
+        return self.wait_for(
+            lambda: next((m for m in self.received[topic] if m.header.stamp == stamp), None),
+            f'{topic} for frame {stamp.nanosec}',
+            timeout_s,
+        )
+
+    def status(self, which, timeout_s=TIMEOUT_S):
+        """The next diagnostics status with this name's end."""
+        seen = len(self.diagnostics)
+        array = self.wait_for(lambda: self.diagnostics[seen:], 'diagnostics', timeout_s)[-1]
+        return next(status for status in array.status if status.name.endswith(f': {which}'))
+
+    def last_status(self):
+        if not self.diagnostics:
+            return 'no diagnostics'
+        return '; '.join(f'{status.name}: {status.message}' for status in self.diagnostics[-1].status)
+
+
+def values_of(status):
+    return {item.key: item.value for item in status.values}
+
+
+def depth_of(message):
+    assert message.encoding == '32FC1'
+    return np.frombuffer(message.data, np.float32).reshape(message.height, message.width)
+
+
+def points_of(message):
+    values = np.frombuffer(message.data, np.float32).reshape(-1, message.point_step // 4)
+    return values[:, :3]
+
+
+def camera_info(height=48, width=64, focal=50.0):
+    info = CameraInfo(height=height, width=width, distortion_model='plumb_bob')
+    cx, cy = (width - 1) / 2.0, (height - 1) / 2.0
+    info.d = [0.0] * 5
+    info.k = [focal, 0.0, cx, 0.0, focal, cy, 0.0, 0.0, 1.0]
+    info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    info.p = [focal, 0.0, cx, 0.0, 0.0, focal, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return info
+
+
+def picture(height=48, width=64, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
