@@ -1,7 +1,7 @@
 """From a name to weights: the catalogue of published models, and loading, saving and refusing of files."""
 
-from .catalogue import UNTRAINED, CatalogueEntry, catalogue, model_names
-from .errors import (
+from depth_anything_ros.checkpoints.catalogue import UNTRAINED, CatalogueEntry, catalogue, model_names
+from depth_anything_ros.checkpoints.errors import (
     CheckpointError,
     CheckpointMismatchError,
     CheckpointNotFoundError,
@@ -11,8 +11,8 @@ from .errors import (
     UnknownModelError,
     UnnamedCheckpointError,
 )
-from .files import save
-from .loading import load
+from depth_anything_ros.checkpoints.files import save
+from depth_anything_ros.checkpoints.loading import load
 
 __all__ = [
     'UNTRAINED',

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
+from depth_anything_ros.checkpoints.errors import UnknownModelError
 from depth_anything_ros.network import ARCHITECTURES, Architecture
-
-from .errors import UnknownModelError
 
 UNTRAINED = 'untrained-small'
 """Name of the network with random weights (always the same ones): for trying out everything but the depth."""

@@ -10,9 +10,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from depth_anything_ros.checkpoints.errors import CheckpointNotFoundError, CorruptCheckpointError
 from depth_anything_ros.network import DepthAnything
-
-from .errors import CheckpointNotFoundError, CorruptCheckpointError
 
 _ZIP = b'PK\x03\x04'
 _PICKLE = b'\x80'

@@ -10,11 +10,14 @@ import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 from huggingface_hub.utils import LocalEntryNotFoundError
 
-from depth_anything_ros.network import ARCHITECTURES, Architecture, DepthAnything, StateDictMismatchError, WeightSource
-from depth_anything_ros.network.state_dict import check_fit
-
-from .catalogue import UNTRAINED, CatalogueEntry, catalogue, find_entry, forbids_commercial_use
-from .errors import (
+from depth_anything_ros.checkpoints.catalogue import (
+    UNTRAINED,
+    CatalogueEntry,
+    catalogue,
+    find_entry,
+    forbids_commercial_use,
+)
+from depth_anything_ros.checkpoints.errors import (
     CheckpointMismatchError,
     CheckpointUnavailableError,
     CorruptCheckpointError,
@@ -22,12 +25,17 @@ from .errors import (
     UnknownModelError,
     UnnamedCheckpointError,
 )
-from .files import CheckpointFile, read
+from depth_anything_ros.checkpoints.files import CheckpointFile, read
+from depth_anything_ros.network import ARCHITECTURES, Architecture, DepthAnything, StateDictMismatchError, WeightSource
+from depth_anything_ros.network.state_dict import check_fit
 
 _log = logging.getLogger(__name__)
 
 # A robot's network is often there and leads nowhere: do not wait long for the hub's answer.
 _HUB_TIMEOUT_S = 5
+# Most random networks find the far part of the demo's photograph larger than the near one, which no alignment with a
+# positive scale fits. Of this seed's the demo can show the whole way of a frame.
+_UNTRAINED_SEED = 24
 
 
 def load(name: str | None, path: str | Path | None = None, accept_license: bool = False) -> DepthAnything:
@@ -93,7 +101,7 @@ def _untrained(path: Path | None) -> DepthAnything:
 def _build(architecture: Architecture) -> DepthAnything:
     # A seed of its own: the same network each time, and the caller's random numbers stay what they were.
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
+        torch.default_generator.manual_seed(_UNTRAINED_SEED)
         return DepthAnything(architecture).eval()
 
 

@@ -1,12 +1,12 @@
 """Cameras and point clouds: intrinsics, distortion, back-projection, edges. NumPy and OpenCV only."""
 
-from .camera import CameraModel
-from .camera_info import CameraInfoError, resize_camera_info
-from .cameras import Camera, Cameras, MissingCameraInfoError
-from .cloud import PointCloud, backproject, point_cloud
-from .colorize import COLORMAPS, colorize
-from .depth import edge_mask, mark_depth
-from .rectify import DepthRectifier
+from depth_anything_ros.geometry.camera import CameraModel
+from depth_anything_ros.geometry.camera_info import CameraInfoError, resize_camera_info
+from depth_anything_ros.geometry.cameras import Camera, Cameras, MissingCameraInfoError
+from depth_anything_ros.geometry.cloud import PointCloud, backproject, point_cloud
+from depth_anything_ros.geometry.colorize import COLORMAPS, colorize
+from depth_anything_ros.geometry.depth import edge_mask, mark_depth
+from depth_anything_ros.geometry.rectify import DepthRectifier
 
 __all__ = [
     'COLORMAPS',

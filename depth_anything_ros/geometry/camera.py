@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from .camera_info import Calibration, CameraInfoError, operational_matrices, read_calibration
-from .distortion import Distortion, distortion_from_calibration
+from depth_anything_ros.geometry.camera_info import Calibration, CameraInfoError, operational_matrices, read_calibration
+from depth_anything_ros.geometry.distortion import Distortion, distortion_from_calibration
 
 # Pixels worked on at once, few enough for the intermediate arrays to stay in the processor's cache.
 _BLOCK_PIXELS = 1 << 14

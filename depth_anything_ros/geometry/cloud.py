@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .camera import CameraModel
-from .depth import as_depth_image
+from depth_anything_ros.geometry.camera import CameraModel
+from depth_anything_ros.geometry.depth import as_depth_image
 
 
 @dataclass(frozen=True, eq=False)

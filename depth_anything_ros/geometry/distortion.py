@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .camera_info import CameraInfoError
+from depth_anything_ros.geometry.camera_info import CameraInfoError
 
 # Rays steeper than this have no usable Z: at 89 degrees one metre along the ray is 17 mm of depth.
 _MAX_ANGLE = math.radians(89.0)

@@ -6,9 +6,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from .camera import CameraModel, pixel_blocks
-from .camera_info import CameraInfoError, read_calibration
-from .depth import as_depth_image
+from depth_anything_ros.geometry.camera import CameraModel, pixel_blocks
+from depth_anything_ros.geometry.camera_info import CameraInfoError, read_calibration
+from depth_anything_ros.geometry.depth import as_depth_image
 
 
 @dataclass(frozen=True)

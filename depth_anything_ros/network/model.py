@@ -5,11 +5,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from .architectures import ARCHITECTURES, Architecture
-from .encoder import PATCH, DinoV2Encoder
-from .head import DPTHead, Reassemble
-from .state_dict import from_official
-from .weights import WeightSource
+from depth_anything_ros.network.architectures import ARCHITECTURES, Architecture
+from depth_anything_ros.network.encoder import PATCH, DinoV2Encoder
+from depth_anything_ros.network.head import DPTHead, Reassemble
+from depth_anything_ros.network.state_dict import from_official
+from depth_anything_ros.network.weights import WeightSource
 
 
 class DepthAnything(nn.Module):

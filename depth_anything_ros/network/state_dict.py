@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-from .architectures import ARCHITECTURES, Architecture
+from depth_anything_ros.network.architectures import ARCHITECTURES, Architecture
 
 # Our name -> the official one. The official head counts its levels from 1.
 _RULES = (
@@ -76,7 +76,7 @@ def check_fit(found: Mapping[str, object], expected: Mapping[str, Tensor], archi
     """
     problems = list(_differences(found, expected))
     if problems:
-        others = f' (and {len(problems) - 1} more differences)' if len(problems) > 1 else ''
+        others = f', and {len(problems) - 1} more' if len(problems) > 1 else ''
         message = f'the weights do not fit {architecture.name}: {problems[0]}{others}'
         raise StateDictMismatchError('; '.join([message, *_guess(found, architecture)]))
 
@@ -86,9 +86,11 @@ def _unwrap(state_dict: Mapping[str, object]) -> Mapping[str, object]:
         inner = state_dict.get(wrapper)
         if isinstance(inner, Mapping):
             return _unwrap(inner)
-    if state_dict and all(name.startswith('module.') for name in state_dict):
-        return {name.removeprefix('module.'): value for name, value in state_dict.items()}
-    return state_dict
+    # A file may hold anything; what is no name will be reported as an unknown one.
+    names = [str(name) for name in state_dict]
+    if all(name.startswith('module.') for name in names):
+        names = [name.removeprefix('module.') for name in names]
+    return dict(zip(names, state_dict.values(), strict=True))
 
 
 def _differences(found: Mapping[str, object], expected: Mapping[str, Tensor]) -> Iterable[str]:

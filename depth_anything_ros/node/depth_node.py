@@ -61,8 +61,6 @@ class DepthNode(LifecycleNode):
     def __init__(self, **kwargs) -> None:
         """Declare parameters and diagnostics; raises SettingsError and rclpy's parameter errors."""
         super().__init__('depth_node', **kwargs)
-        self._settings = Settings.declare(self)
-        self._aligner = _make_aligner(self._settings)
         self._statistics = FrameStatistics()
         self._complaints = Complaints(self.get_logger())
         self._estimator: DepthEstimator | None = None
@@ -78,6 +76,9 @@ class DepthNode(LifecycleNode):
         library_logger = logging.getLogger('depth_anything_ros')
         library_logger.addHandler(self._log_handler)
         library_logger.setLevel(logging.INFO)
+        # Last, since it may raise, and rclpy then destroys the node.
+        self._settings = Settings.declare(self)
+        self._aligner = _make_aligner(self._settings)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self.create_timer(self._settings.diagnostics_period_s, self._publish_diagnostics)

@@ -1,0 +1,1 @@
+"""The executable depth-anything: the pipeline on files."""

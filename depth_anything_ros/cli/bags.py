@@ -1,0 +1,221 @@
+"""Bags of every kind in, MCAP bags out, through the rosbags library."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rosbags.convert.converter import create_connections_converters
+from rosbags.highlevel import AnyReader
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys.store import Typestore
+
+from depth_anything_ros.cli.errors import CommandError
+
+_logger = logging.getLogger(__name__)
+
+_METADATA_VERSION = 9
+
+
+class BagError(CommandError):
+    """A bag cannot be read or written."""
+
+
+class MessageError(ValueError):
+    """The bytes of a message are not what its type says; the next one may be fine."""
+
+
+class Message(NamedTuple):
+    """A message of a bag: its topic, its type as in 'std_msgs/msg/Header', the log time, and its CDR bytes."""
+
+    topic: str
+    kind: str
+    time_ns: int
+    data: bytes | memoryview
+
+
+class InputBag:
+    """A rosbag2 folder, a bare .db3 or .mcap file, or a ROS 1 bag, read as ROS 2 messages.
+
+    typestore: ROS 2's message types. damage: why reading stopped early, None while all is well.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open; raises BagError. To be used in a with statement."""
+        self.path = path
+        self.typestore = get_typestore(Stores.LATEST)
+        self.damage: str | None = None
+        if not path.exists():
+            raise BagError(f'{path}: no such file or folder')
+        if path.is_dir() and not (path / 'metadata.yaml').exists():
+            raise BagError(
+                f'{path}: no metadata.yaml in this folder, so it is no finished bag; run `ros2 bag reindex` on it, or '
+                'give the .db3 or .mcap file in it'
+            )
+        try:
+            self._reader = AnyReader([path], default_typestore=self.typestore)
+            self._reader.open()
+        except Exception as error:  # the library raises whatever damaged bytes lead it to
+            raise BagError(f'{path}: cannot be read as a bag: {_describe(error)}{_remedy(path)}') from error
+        # Bags of 2019 name their types without the /msg/.
+        self._connections = [
+            connection._replace(msgtype=_full_name(connection.msgtype)) for connection in self._reader.connections
+        ]
+
+    def __enter__(self) -> InputBag:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._reader.close()
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """Message type by topic."""
+        return {connection.topic: connection.msgtype for connection in self._connections}
+
+    def count(self, topic: str) -> int:
+        """How many messages a topic has."""
+        return sum(connection.msgcount for connection in self._connections if connection.topic == topic)
+
+    def first(self, topic: str) -> Message | None:
+        """The first readable message of a topic, whose type must be one of ROS 2's; None if there is none."""
+        connections = [connection for connection in self._reader.connections if connection.topic == topic]
+        if not connections:  # to the library, no connections are all of them
+            return None
+        for connection, time_ns, data in self._guarded(self._reader.messages(connections)):
+            kind = _full_name(connection.msgtype)
+            try:
+                cdr = data if self._reader.is2 else self.typestore.ros1_to_cdr(data, kind)
+                message = Message(topic, kind, time_ns, cdr)
+                self.deserialize(message)
+            except Exception:  # as when opening; copying comes past it and says so
+                continue
+            return message
+        return None
+
+    def copy_to(self, bag: OutputBag) -> Iterator[Message]:
+        """Copy all messages as they are to a new bag, and yield each that has been copied, in the order of log time.
+
+        Those of ROS 1 become CDR. Where the bag is damaged this ends, and `damage` says why.
+        """
+        copies, converters = self._prepare(bag.writer)
+        refused: set[str] = set()
+        for connection, time_ns, data in self._guarded(self._reader.messages()):
+            kind = _full_name(connection.msgtype)
+            try:
+                cdr = converters[kind](data) if kind in converters else data
+            except Exception as error:  # as when opening
+                if connection.topic not in refused:
+                    refused.add(connection.topic)
+                    _logger.warning(
+                        '%s: messages that cannot be converted are left out: %s', connection.topic, _describe(error)
+                    )
+                continue
+            bag.writer.write(copies[connection.id, connection.owner], time_ns, cdr)
+            yield Message(connection.topic, kind, time_ns, cdr)
+
+    def deserialize(self, message: Message) -> Any:
+        """Read a message of a type that ROS 2 has; raises MessageError."""
+        try:
+            return self.typestore.deserialize_cdr(message.data, message.kind)
+        except Exception as error:  # as when opening
+            raise MessageError(f'{message.topic}: a message cannot be decoded: {_describe(error)}') from error
+
+    def _prepare(self, writer: Writer) -> tuple[dict[tuple[int, object], Connection], dict[str, Callable]]:
+        """The connections of the copy, by (id, owner) of the original, and what makes CDR of each message type."""
+        known = [item for item in self._connections if item.msgtype in self._reader.typestore.fielddefs]
+        # Names and field names become those of ROS 2; the library prints what it renames.
+        target = None if self._reader.is2 else self.typestore
+        with contextlib.redirect_stdout(None):
+            copies, converters = create_connections_converters(known, target, self._reader, writer)
+        for item in self._connections:
+            if (item.id, item.owner) in copies:
+                continue
+            # Old bags do not hold the definitions of their types. Playing needs only the name; the file format wants a
+            # definition all the same, so it gets an empty one.
+            unknown = get_typestore(Stores.EMPTY)
+            unknown.register({item.msgtype: ([], [])})
+            _logger.warning('%s: the bag has no definition of %s; copied without', item.topic, item.msgtype)
+            copies[item.id, item.owner] = writer.add_connection(
+                item.topic,
+                item.msgtype,
+                typestore=unknown,
+                offered_qos_profiles=item.ext.offered_qos_profiles,
+            )
+        return copies, converters
+
+    def _guarded(self, messages: Iterator) -> Iterator:
+        try:
+            yield from messages
+        except Exception as error:  # as when opening
+            self.damage = f'the bag is damaged, reading stopped: {_describe(error)}'
+
+
+class OutputBag:
+    """A new rosbag2 folder with one MCAP file. It appears under its name when it is complete, and not before.
+
+    typestore: of the messages that `write` takes. writer: for copying.
+    """
+
+    def __init__(self, path: Path, typestore: Typestore, *, overwrite: bool = False) -> None:
+        """Check the place; raises BagError. To be used in a with statement: an exception in it leaves no bag."""
+        if path.exists():
+            if not overwrite:
+                raise BagError(f'{path} exists already: give --overwrite to replace it')
+            if not (path / 'metadata.yaml').is_file():
+                raise BagError(f'{path} is not a bag, so --overwrite does not replace it')
+        self.path = path
+        self.typestore = typestore
+        self._connections: dict[str, Connection] = {}
+
+    def __enter__(self) -> OutputBag:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._folder = Path(tempfile.mkdtemp(prefix=f'.{self.path.name}.', dir=self.path.parent))
+        # The file in a bag has the name of the folder, so the folder has its final name from the start.
+        self.writer = Writer(
+            self._folder / self.path.name, version=_METADATA_VERSION, storage_plugin=StoragePlugin.MCAP
+        )
+        self.writer.open()
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        try:
+            self.writer.close()
+            if kind is None:
+                if self.path.exists():
+                    os.rename(self.path, self._folder / 'replaced')
+                os.rename(self.writer.path, self.path)
+        finally:
+            shutil.rmtree(self._folder)
+
+    def write(self, topic: str, time_ns: int, message: Any) -> None:
+        """Write a message of `typestore` with this log time, to a topic that the copied bag does not have."""
+        kind = message.__msgtype__
+        if topic not in self._connections:
+            self._connections[topic] = self.writer.add_connection(topic, kind, typestore=self.typestore)
+        self.writer.write(self._connections[topic], time_ns, self.typestore.serialize_cdr(message, kind))
+
+
+def _full_name(kind: str) -> str:
+    package, _, name = kind.rpartition('/')
+    return kind if package.endswith(('/msg', '/srv', '/action')) else f'{package}/msg/{name}'
+
+
+def _describe(error: Exception) -> str:
+    return ' '.join(str(error).split()) or type(error).__name__
+
+
+def _remedy(path: Path) -> str:
+    """What mends a recording that was cut off."""
+    remedies = {'.bag': 'rosbag reindex', '.db3': 'sqlite3 FILE .recover', '.mcap': 'mcap recover'}
+    files = [path, *path.iterdir()] if path.is_dir() else [path]
+    found = [remedies[file.suffix] for file in files if file.suffix in remedies]
+    return f' (if its recording was cut off, `{found[0]}` may mend it)' if found else ''

@@ -1,0 +1,283 @@
+"""The node as a node: lifecycle, parameters, scheduling, bad input, what it says of itself."""
+
+import time
+
+import cv2
+import numpy as np
+import pytest
+from dds_client import TIMEOUT_S, camera_info, depth_of, picture, values_of
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+from std_srvs.srv import SetBool
+
+from depth_anything_ros.messages import fill_image
+
+METRES = 'v2-small-indoor'
+
+
+def test_every_frame_in_gives_one_frame_out_with_its_stamp(run_node):
+    _, client = run_node(['relative/image'])
+    stamps = []
+    for seed in range(20):
+        stamps.append(client.send(picture(seed=seed)))
+        client.answer('relative/image', stamps[-1])
+    assert [message.header.stamp for message in client.received['relative/image']] == stamps
+
+
+def test_frames_that_come_too_fast_are_replaced_by_newer_ones_and_counted(run_node):
+    _, client = run_node(['relative/image'], input_size=140)
+    sent = 0
+    deadline = time.monotonic() + 3.0
+    while time.monotonic() < deadline:
+        stamp = client.send(picture())
+        sent += 1
+        time.sleep(0.005)
+    client.answer('relative/image', stamp)  # the newest is never the one that is lost
+    counts = client.wait_for(
+        lambda: (
+            (counts := values_of(client.status('frames')))
+            and int(counts['received']) == int(counts['processed']) + int(counts['replaced by a newer frame'])
+            and counts
+        ),
+        'a balance of frames',
+    )
+    stamps = [message.header.stamp.nanosec for message in client.received['relative/image']]
+    assert stamps == sorted(set(stamps))
+    assert int(counts['processed']) == len(stamps)
+    assert int(counts['replaced by a newer frame']) > 0
+    assert int(counts['received']) <= sent
+
+
+def test_size_encoding_and_calibration_may_change_between_frames(run_node, constant_checkpoint):
+    topics = ['depth/image_rect', 'depth/camera_info', 'points']
+    _, client = run_node(topics, **constant_checkpoint(METRES, 0.0))
+    for height, width, focal, encoding in (
+        (48, 64, 50.0, 'rgb8'),
+        (60, 60, 70.0, 'bgr8'),
+        (48, 64, 55.0, 'rgb8'),
+        (90, 40, 50.0, 'rgb8'),
+    ):
+        stamp = client.send(picture(height, width), encoding, info=camera_info(height, width, focal))
+        depth = client.answer('depth/image_rect', stamp)
+        info = client.answer('depth/camera_info', stamp)
+        cloud = client.answer('points', stamp)
+        assert (depth.height, depth.width) == (info.height, info.width) == (height, width)
+        assert info.k[0] == focal
+        assert cloud.width == -(-height // 4) * -(-width // 4)
+
+
+def image(encoding='rgb8', height=48, width=64, step=None, data=None):
+    message = Image(encoding=encoding, height=height, width=width, step=width * 3 if step is None else step)
+    message.data = bytes(message.step * height) if data is None else data
+    return message
+
+
+@pytest.mark.parametrize(
+    ('bad', 'text'),
+    [
+        (image('32FC4', step=64 * 16), '32FC4'),
+        (image('nonsense'), 'nonsense'),
+        (image(height=0), '0'),
+        (image(width=0, step=0), '0'),
+        (image(data=bytes(100)), '100'),
+        (image(step=10), '10'),
+        (image(height=2, width=300, step=900), '8 to 1'),
+    ],
+    ids=['encoding', 'unknown encoding', 'no rows', 'no columns', 'truncated', 'step', 'ribbon'],
+)
+def test_a_bad_frame_is_rejected_with_its_reason_and_the_next_one_works(run_node, bad, text):
+    _, client = run_node(['relative/image'])
+    client.send(bad)
+    status = client.wait_for(
+        lambda: (status := client.status('frames')) and values_of(status)['rejected'] == '1' and status, 'rejection'
+    )
+    assert status.level == DiagnosticStatus.ERROR
+    assert text in status.message
+    client.answer('relative/image', client.send(picture()))
+    values = values_of(client.status('frames'))
+    assert (values['processed'], values['rejected'], values['failed']) == ('1', '1', '0')
+
+
+def test_a_network_that_gives_nan_is_rejected_not_published(run_node, constant_checkpoint):
+    _, client = run_node(['depth/image_rect', 'depth/image_color'], **constant_checkpoint(METRES, float('nan')))
+    client.send(picture())
+    client.wait_for(lambda: 'NaN' in client.status('frames').message, 'rejection')
+    assert not client.received['depth/image_rect']
+
+
+def broken_info(**changes):
+    info = camera_info()
+    for name, value in changes.items():
+        setattr(info, name, value)
+    return info
+
+
+@pytest.mark.parametrize(
+    ('info', 'text'),
+    [
+        (None, 'no CameraInfo'),
+        (broken_info(k=[0.0] * 9), 'K'),
+        (broken_info(k=[np.nan] * 9), 'K'),
+        (broken_info(height=480, width=640), '640x480'),
+        (broken_info(distortion_model='spiral', d=[0.1]), 'spiral'),
+    ],
+    ids=['none', 'zero K', 'NaN K', 'size', 'distortion model'],
+)
+def test_without_a_good_camera_info_depth_comes_the_cloud_waits_and_the_reason_is_told(
+    run_node, constant_checkpoint, info, text
+):
+    _, client = run_node(['depth/image_rect', 'points'], **constant_checkpoint(METRES, 0.0))
+    stamp = client.send(picture(), info=info)
+    np.testing.assert_allclose(depth_of(client.answer('depth/image_rect', stamp)), 10.0, rtol=1e-5)
+    status = client.status('camera')
+    assert status.level == DiagnosticStatus.WARN
+    assert text in status.message
+    assert not client.received['points']
+    client.answer('points', client.send(picture(), info=camera_info()))
+    assert client.status('camera').level == DiagnosticStatus.OK
+
+
+def test_exact_sync_waits_for_the_camera_info_of_the_frame(run_node, constant_checkpoint):
+    _, client = run_node(['depth/image_rect', 'points'], **constant_checkpoint(METRES, 0.0), exact_sync=True)
+    client.answer('points', client.send(picture(), info=camera_info()))
+    client.answer('depth/image_rect', client.send(picture()))
+    assert len(client.received['points']) == 1
+    assert 'exact_sync' in client.status('camera').message
+
+
+@pytest.mark.parametrize(('suffix', 'tolerance'), [('.png', 0.0), ('.jpg', 0.2)])
+def test_compressed_images_are_taken(run_node, suffix, tolerance):
+    smooth = np.zeros((48, 64, 3), np.uint8)
+    smooth[:, :, 0] = np.linspace(0, 255, 64)
+    smooth[:, :, 2] = np.linspace(255, 0, 48)[:, None]
+    _, client = run_node(['relative/image'], CompressedImage, 'image/compressed', image_transport='compressed')
+    message = CompressedImage(format=f'rgb8; {suffix[1:]} compressed bgr8')
+    message.data = cv2.imencode(suffix, cv2.cvtColor(smooth, cv2.COLOR_RGB2BGR))[1].tobytes()
+    compressed = depth_of(client.answer('relative/image', client.send(message)))
+
+    from depth_anything_ros.estimation import DepthEstimator
+
+    raw = DepthEstimator('untrained-small', device='cpu', precision='fp32', input_size=42)(smooth).values
+    np.testing.assert_allclose(compressed, raw, rtol=max(tolerance, 1e-4), atol=1e-4)
+
+
+def test_nobody_listening_means_no_work(run_node):
+    _, client = run_node()
+    for _ in range(5):
+        client.send(picture())
+        time.sleep(0.05)
+    values = client.wait_for(
+        lambda: (values := values_of(client.status('frames'))) and int(values['skipped, no subscriber']) and values,
+        'skipped frames',
+    )
+    assert values['processed'] == '0'
+
+
+def test_parameters_that_do_not_go_together_are_refused_with_the_reason(run_node):
+    node, _ = run_node()
+    for name, value, reason in (
+        ('range.min_m', 30.0, 'less than range.max_m'),
+        ('colormap', 'plaid', 'inferno'),
+        ('alignment.source', 'fixed', 'alignment.scale'),
+        ('alignment.source', 'hearsay', 'none, fixed, depth'),
+        ('model', 'v2-large', 'read-only'),
+        ('points.stride', 0, 'range'),
+    ):
+        before = node.get_parameter(name).value
+        (result,) = node.set_parameters([Parameter(name, value=value)])
+        assert not result.successful
+        assert reason in result.reason
+        assert node.get_parameter(name).value == before
+    node.set_parameters([Parameter('points.voxel_m', value=0.1)])
+    (result,) = node.set_parameters([Parameter('points.organized', value=True)])
+    assert 'points.voxel_m' in result.reason
+
+
+def test_the_alignment_source_may_change_while_running(run_node, constant_checkpoint):
+    node, client = run_node(['depth/image_color', 'depth/image_rect'], **constant_checkpoint('v2-small', 2.0))
+    client.answer('depth/image_color', client.send(picture()))
+    assert not client.received['depth/image_rect']
+    fixed = {'alignment.source': 'fixed', 'alignment.scale': 0.25}
+    result = node.set_parameters_atomically([Parameter(name, value=value) for name, value in fixed.items()])
+    assert result.successful
+    client.wait_for(client.images.get_subscription_count, 'subscription')
+    depth = depth_of(client.answer('depth/image_rect', client.send(picture())))
+    np.testing.assert_allclose(depth, 2.0, rtol=1e-5)
+
+
+def test_the_node_can_be_disabled_and_enabled(run_node):
+    _, client = run_node(['relative/image'])
+    service = client.create_client(SetBool, '/depth_node/enable')
+    assert service.wait_for_service(TIMEOUT_S)
+
+    def enable(value):
+        future = service.call_async(SetBool.Request(data=value))
+        client.wait_for(future.done, 'answer of ~/enable')
+        assert future.result().success
+
+    enable(False)
+    client.send(picture())
+    client.wait_for(lambda: 'disabled' in client.status('frames').message, 'disabled')
+    enable(True)
+    client.answer('relative/image', client.send(picture()))
+    assert len(client.received['relative/image']) == 1
+
+
+def test_the_lifecycle_can_be_gone_through_twice(run_node):
+    node, client = run_node(['relative/image'])
+    for _ in range(2):
+        client.answer('relative/image', client.send(picture()))
+        assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+        client.wait_for(lambda: client.images.get_subscription_count() == 0, 'end of the subscription')
+        client.wait_for(lambda: client.status('frames').message == 'not active', 'not active')
+        assert node.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
+        assert client.status('model').message.startswith('no model')
+        assert node.start()
+        client.wait_for(client.images.get_subscription_count, 'subscription')
+        client.wait_for(lambda: client.count_publishers('relative/image'), 'publisher')
+        time.sleep(0.2)  # for the two ends of the new topic to find each other
+
+
+def test_a_best_effort_subscriber_and_a_best_effort_camera_are_served(run_node):
+    _, client = run_node(['relative/image'])
+    best_effort = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+    seen = []
+    client.create_subscription(Image, 'relative/image', seen.append, best_effort)
+    client.destroy_publisher(client.images)
+    client.images = client.create_publisher(Image, 'image', best_effort)
+    client.wait_for(client.images.get_subscription_count, 'subscriber')
+    client.wait_for(lambda: client.count_subscribers('relative/image') == 2, 'second subscriber')
+
+    def both():
+        client.send(picture())
+        time.sleep(0.1)
+        return seen and client.received['relative/image']
+
+    client.wait_for(both, 'frames at best effort')
+
+
+def test_qos_of_a_topic_can_be_overridden(run_node):
+    override = {'qos_overrides./points.publisher.reliability': 'best_effort'}
+    _, client = run_node(**override)
+    (info,) = client.wait_for(lambda: client.get_publishers_info_by_topic('/points'), 'publisher')
+    assert info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
+    (other,) = client.get_publishers_info_by_topic('/depth/image_rect')
+    assert other.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+
+
+def test_diagnostics_tell_latency_and_age(run_node):
+    _, client = run_node(['relative/image'])
+    message = Image()
+    fill_image(message, picture(), 'rgb8')
+    for _ in range(3):
+        client.answer('relative/image', client.send(message))
+    values = values_of(client.status('frames'))
+    for key in ('latency from arrival p50 ms', 'latency from arrival p95 ms'):
+        assert 0.0 < float(values[key]) < 10_000.0
+    assert float(values['rate_hz']) > 0.0
+    assert 0.0 <= float(values['input age s']) < 5.0
+    model = values_of(client.status('model'))
+    assert (model['device'], model['precision'], model['backend']) == ('cpu', 'fp32', 'torch')

@@ -1,0 +1,68 @@
+"""depth_node as a process: how it starts, fails and stops."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+SMALL = ['-p', 'model:=untrained-small', '-p', 'input_size:=42']
+
+
+def run(*arguments, timeout_s=120.0):
+    return subprocess.run(
+        [sys.executable, '-m', 'depth_anything_ros.node.main', '--ros-args', *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout_s,
+        env={**os.environ, 'HF_HUB_OFFLINE': '1'},
+    )
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'text'),
+    [
+        (['-p', 'model:=v9-huge'], 'v9-huge'),
+        (['-p', 'model:=v2-large'], 'accept_license'),
+        (['-p', 'model:=v2-small'], 'depth_anything_v2_vits'),
+        (['-p', 'model:=v2-small', '-p', 'checkpoint:=/no/such/file.pth'], '/no/such/file.pth'),
+        (['-p', 'checkpoint:=/no/such/file.pth'], '/no/such/file.pth'),
+        ([*SMALL, '-p', 'device:=cuda:99'], 'cuda:99'),
+        ([*SMALL, '-p', 'input_size:=43'], 'multiple of 14'),
+        ([*SMALL, '-p', 'range.min_m:=50.0'], 'range.max_m'),
+        ([*SMALL, '-p', 'range.max_m:=8'], 'range.max_m'),
+        ([*SMALL, '-p', 'points.stride:=0'], 'points.stride'),
+    ],
+    ids=lambda value: value if isinstance(value, str) else '',
+)
+def test_a_start_that_cannot_work_ends_at_once_with_one_clear_reason(arguments, text):
+    result = run(*arguments)
+    assert result.returncode == 1
+    assert text in result.stderr
+    assert 'Traceback' not in result.stderr
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_the_process_stops_cleanly_when_told_to(number):
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'depth_anything_ros.node.main', '--ros-args', *SMALL],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    output = []
+    try:
+        for line in process.stdout:
+            output.append(line)
+            if 'calibration from' in line:
+                break
+        time.sleep(0.5)
+        process.send_signal(number)
+        rest, _ = process.communicate(timeout=20.0)
+    finally:
+        process.kill()
+    assert process.returncode == 0, ''.join(output) + rest
+    assert 'Traceback' not in rest
