@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from depth_anything_ros.cli.bags import BagError, InputBag
 from depth_anything_ros.cli.errors import UsageError
+from depth_anything_ros.messages import names_rectified_images, sibling
 
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
@@ -50,12 +51,11 @@ def choose_topics(bag: InputBag, args: Namespace) -> BagTopics:
         raise BagError(f'{bag.path}: {image} has no messages')
     # image_transport: the compressed image is named below the raw one, and the siblings are the raw one's.
     base = image.removesuffix(_TRANSPORT) if topics[image] == COMPRESSED_IMAGE else image
-    parent, _, name = base.rpartition('/')
-    namespace = parent if args.namespace is None else args.namespace.rstrip('/')
-    camera_info = args.camera_info_topic or f'{parent}/camera_info'
+    namespace = base.rpartition('/')[0] if args.namespace is None else args.namespace.rstrip('/')
+    camera_info = args.camera_info_topic or sibling(base, 'camera_info')
     if args.camera_info_topic is not None or camera_info in topics:
         _check_type(bag, camera_info, (CAMERA_INFO,))
-    rectified = args.projection == 'rectified' or (args.projection == 'auto' and 'rect' in name)
+    rectified = args.projection == 'rectified' or (args.projection == 'auto' and names_rectified_images(base))
     return BagTopics(image, camera_info, args.scale_reference, namespace, rectified)
 
 

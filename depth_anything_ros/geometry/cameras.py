@@ -74,7 +74,7 @@ class Cameras:
         with self._lock:
             infos = list(self._infos)
         if not infos:
-            raise MissingCameraInfoError(f'no CameraInfo on {self._topic} yet')
+            raise MissingCameraInfoError(f'no CameraInfo on {self._topic}')
         for info in reversed(infos):
             if info.header.stamp == header.stamp:
                 return info

@@ -11,6 +11,7 @@ from depth_anything_ros.messages.outgoing import (
     fill_point_cloud,
     pack_points,
 )
+from depth_anything_ros.messages.topics import names_rectified_images, sibling
 
 __all__ = [
     'POINT_FIELDS',
@@ -23,7 +24,9 @@ __all__ = [
     'depth_to_millimetres',
     'fill_image',
     'fill_point_cloud',
+    'names_rectified_images',
     'pack_points',
+    'sibling',
     'to_depth',
     'to_rgb',
 ]

@@ -30,13 +30,26 @@ from depth_anything_ros.estimation import (
     Prediction,
 )
 from depth_anything_ros.geometry import Camera, CameraInfoError, Cameras, mark_depth, point_cloud
-from depth_anything_ros.messages import ImageError, bridge_report, compressed_to_rgb, to_depth, to_rgb
+from depth_anything_ros.messages import (
+    ImageError,
+    bridge_report,
+    compressed_to_rgb,
+    names_rectified_images,
+    sibling,
+    to_depth,
+    to_rgb,
+)
 from depth_anything_ros.node import outputs
 from depth_anything_ros.node.diagnostics import FrameStatistics, make_status
 from depth_anything_ros.node.latest import Latest
 from depth_anything_ros.node.logs import Complaints, RosLogHandler
 from depth_anything_ros.node.outputs import Outputs
 from depth_anything_ros.node.settings import Settings, SettingsError
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
 # The user's to mend, so one line and no traceback. ValueError: a precision or an input size that cannot be.
 CONFIGURATION_ERRORS = (CheckpointError, BackendUnavailableError, DeviceUnavailableError, ValueError)
@@ -177,12 +190,12 @@ class DepthNode(LifecycleNode):
 
     def _subscribe_all(self) -> None:
         image_topic, info_topic = self._input_topics()
-        rectified = self._settings.projection == 'rectified' or (
-            self._settings.projection == 'auto' and 'rect' in self.resolve_topic_name('image').rpartition('/')[2]
-        )
+        projection = self._settings.projection
+        named_so = names_rectified_images(self.resolve_topic_name('image'))
+        rectified = projection == 'rectified' or (projection == 'auto' and named_so)
         self._cameras = Cameras(info_topic, rectified=rectified)
         compressed = self._settings.image_transport == 'compressed'
-        self._subscribe(CompressedImage if compressed else Image, image_topic, self._on_image)
+        self._subscribe(CompressedImage if compressed else Image, image_topic, self._on_image, self._on_lost)
         self._subscribe(CameraInfo, info_topic, self._cameras.add)
         if self._settings.alignment_source == 'depth':
             self._subscribe(Image, 'scale_reference', self._on_reference)
@@ -195,19 +208,25 @@ class DepthNode(LifecycleNode):
             self.destroy_subscription(subscription)
         self._inputs.clear()
 
-    def _subscribe(self, kind: type, topic: str, callback) -> None:
+    def _subscribe(self, kind: type, topic: str, callback, on_lost=None) -> None:
         # Best effort connects to every camera driver; one place, since only the newest frame counts.
         profile = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         overrides = QoSOverridingOptions.with_default_policies()
-        self._inputs.append(self.create_subscription(kind, topic, callback, profile, qos_overriding_options=overrides))
+        events = SubscriptionEventCallbacks(message_lost=on_lost)
+        try:
+            subscription = self.create_subscription(
+                kind, topic, callback, profile, qos_overriding_options=overrides, event_callbacks=events
+            )
+        except UnsupportedEventTypeError:  # a middleware that does not count what it loses
+            subscription = self.create_subscription(kind, topic, callback, profile, qos_overriding_options=overrides)
+        self._inputs.append(subscription)
 
     def _input_topics(self) -> tuple[str, str]:
         """Where image and camera_info are, by image_transport's rules: siblings, unless remapped apart."""
         image = image_topic = self.resolve_topic_name('image')
         if self._settings.image_transport == 'compressed':
             image_topic = self._remapped('image/compressed') or f'{image}/compressed'
-        sibling = image.rpartition('/')[0] + '/camera_info'
-        return image_topic, self._remapped('camera_info') or sibling
+        return image_topic, self._remapped('camera_info') or sibling(image, 'camera_info')
 
     def _remapped(self, name: str) -> str | None:
         resolved = self.resolve_topic_name(name)
@@ -216,6 +235,9 @@ class DepthNode(LifecycleNode):
     def _on_image(self, message: Image | CompressedImage) -> None:
         if self._slot is not None:
             self._statistics.note_input(replaced=self._slot.put(_Frame(message, monotonic())))
+
+    def _on_lost(self, event) -> None:
+        self._statistics.note_lost(event.total_count_change)
 
     def _on_reference(self, message: Image) -> None:
         try:

@@ -10,6 +10,7 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 _WINDOW_S = 5.0
+_LOSS_ADVICE = 'let driver and node both use config/fastdds.xml (README, Troubleshooting)'
 
 
 class FrameStatistics:
@@ -22,7 +23,7 @@ class FrameStatistics:
         self.received = self.processed = self.replaced = self.rejected = self.failed = self.unwanted = 0
         self.lost_in_transport = 0
         self.last_rejection = ''
-        self._last_rejection_at = -np.inf
+        self._last_rejection_at = self._last_loss_at = -np.inf
 
     def note_input(self, *, replaced: bool) -> None:
         """A message arrived; replaced: it took the place of one that had not been looked at."""
@@ -35,6 +36,7 @@ class FrameStatistics:
         """The middleware says that messages were lost before they reached us."""
         with self._lock:
             self.lost_in_transport += count
+            self._last_loss_at = monotonic()
 
     def note_unwanted(self) -> None:
         """Nobody listened, so the frame was not looked at."""
@@ -65,6 +67,7 @@ class FrameStatistics:
             while self._published and now - self._published[0][0] > _WINDOW_S:
                 self._published.popleft()
             recent = np.array(self._published).reshape(-1, 3)
+            losing = now - self._last_loss_at < _WINDOW_S
             rejecting = now - self._last_rejection_at < _WINDOW_S
             input_age = None if self._last_input is None else now - self._last_input
             output_age = None if self._last_output is None else now - self._last_output
@@ -85,12 +88,16 @@ class FrameStatistics:
             message = 'not active'
         elif not enabled:
             message = 'disabled by ~/enable'
+        elif losing and (input_age is None or input_age > _WINDOW_S):
+            level, message = DiagnosticStatus.ERROR, f'every image is lost in transport: {_LOSS_ADVICE}'
         elif input_age is None:
             level, message = DiagnosticStatus.WARN, 'no image has arrived yet'
         elif input_age > _WINDOW_S:
             level, message = DiagnosticStatus.ERROR, f'no image for {input_age:.0f} s'
         elif rejecting:
             level, message = DiagnosticStatus.ERROR, f'frames are rejected: {last_rejection}'
+        elif losing:
+            level, message = DiagnosticStatus.WARN, f'{rate:.1f} Hz; images are lost in transport: {_LOSS_ADVICE}'
         elif output_age is None or output_age > _WINDOW_S:
             level, message = DiagnosticStatus.WARN, 'images arrive, but none has been finished for seconds'
         elif not len(recent):

@@ -223,7 +223,7 @@ def _report(subscriber: Subscriber, scene: Scene, model: str, untrained: bool) -
 
 
 def _write(output: Path, subscriber: Subscriber, scene: Scene, report: str) -> None:
-    pictures = {'input': scene.image, 'depth_color': subscriber.colors[-1]}
+    pictures = {'input': scene.image}
     if subscriber.depths:
         depth = subscriber.depths[-1]
         error = np.abs(depth / scene.truth - 1.0)
@@ -232,6 +232,9 @@ def _write(output: Path, subscriber: Subscriber, scene: Scene, report: str) -> N
         pictures['depth'] = colorize(1.0 / depth)
         pictures['truth'] = colorize(1.0 / scene.truth)
         pictures['error'] = colorize(error, 'turbo', limits=(0.0, _ERROR_SPAN))
+    else:
+        pictures['disparity'] = subscriber.colors[-1]
+    pictures['overview'] = np.hstack(list(pictures.values()))
     for name, picture in pictures.items():
         cv2.imwrite(str(output / f'{name}.png'), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     if subscriber.cloud is not None:

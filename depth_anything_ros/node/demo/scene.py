@@ -34,14 +34,14 @@ class Scene:
 def motorcycle() -> Scene:
     """The left image of the stereo pair. Depth is focal length * baseline / (disparity + offset)."""
     image, _, disparity = stereo_motorcycle()
-    depth = (_FOCAL_PX * _BASELINE_M / (disparity + _DISPARITY_OFFSET_PX)).astype(np.float32)
-    known = np.flatnonzero(np.isfinite(depth))
-    shown = np.random.default_rng(_SEED).choice(known, _SPARSE_SAMPLES, replace=False)
-    sparse = np.full(depth.size, np.nan, np.float32)
-    sparse[shown] = depth.flat[shown]
-    truth = depth.copy()
+    known = np.isfinite(disparity)
+    depth = np.full(disparity.shape, np.nan, np.float32)
+    depth[known] = _FOCAL_PX * _BASELINE_M / (disparity[known] + _DISPARITY_OFFSET_PX)
+    shown = np.random.default_rng(_SEED).choice(np.flatnonzero(known), _SPARSE_SAMPLES, replace=False)
+    sparse = np.full_like(depth, np.nan)
+    sparse.flat[shown] = depth.flat[shown]
+    truth = depth
     truth.flat[shown] = np.nan
-    truth[~np.isfinite(truth)] = np.nan
 
     height, width = depth.shape
     info = CameraInfo(height=height, width=width, distortion_model='plumb_bob')
@@ -50,4 +50,4 @@ def motorcycle() -> Scene:
     info.k = [_FOCAL_PX, 0.0, cx, 0.0, _FOCAL_PX, cy, 0.0, 0.0, 1.0]
     info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
     info.p = [_FOCAL_PX, 0.0, cx, 0.0, 0.0, _FOCAL_PX, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
-    return Scene(np.ascontiguousarray(image), truth, sparse.reshape(depth.shape), info)
+    return Scene(np.ascontiguousarray(image), truth, sparse, info)

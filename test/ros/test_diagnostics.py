@@ -1,0 +1,88 @@
+"""What the diagnostics make of what happened to the frames."""
+
+import pytest
+from dds_client import values_of
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from depth_anything_ros.node import diagnostics
+from depth_anything_ros.node.diagnostics import FrameStatistics
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time that passes only when told to."""
+    now = [1000.0]
+    monkeypatch.setattr(diagnostics, 'monotonic', lambda: now[0])
+    return now
+
+
+def status_of(statistics, *, active=True, enabled=True):
+    return statistics.status('frames', active=active, enabled=enabled, hardware_id='cpu')
+
+
+def test_silence_is_told_from_loss_in_transport(clock):
+    statistics = FrameStatistics()
+    assert status_of(statistics).message == 'no image has arrived yet'
+    statistics.note_lost(7)
+    status = status_of(statistics)
+    assert status.level == DiagnosticStatus.ERROR
+    assert 'fastdds.xml' in status.message
+    assert values_of(status)['lost in transport'] == '7'
+
+
+def test_a_camera_that_stops_is_an_error(clock):
+    statistics = FrameStatistics()
+    statistics.note_input(replaced=False)
+    statistics.note_output(0.1, 0.05)
+    assert status_of(statistics).level == DiagnosticStatus.OK
+    clock[0] += 7.0
+    status = status_of(statistics)
+    assert status.level == DiagnosticStatus.ERROR
+    assert status.message == 'no image for 7 s'
+
+
+def test_a_worker_that_hangs_is_seen(clock):
+    statistics = FrameStatistics()
+    statistics.note_input(replaced=False)
+    statistics.note_output(0.1, 0.05)
+    for _ in range(60):
+        clock[0] += 0.1
+        statistics.note_input(replaced=True)
+    status = status_of(statistics)
+    assert status.level == DiagnosticStatus.WARN
+    assert 'none has been finished' in status.message
+
+
+def test_rate_and_latency_are_those_of_the_last_seconds(clock):
+    statistics = FrameStatistics()
+    for latency in [9.0] * 10 + [0.2] * 50:
+        clock[0] += 0.1
+        statistics.note_input(replaced=False)
+        statistics.note_output(latency, latency / 2)
+    values = values_of(status_of(statistics))
+    assert float(values['rate_hz']) == pytest.approx(10.0, rel=0.05)
+    assert float(values['latency from stamp p95 ms']) == pytest.approx(200.0)
+    assert float(values['latency from arrival p50 ms']) == pytest.approx(100.0)
+    assert values['processed'] == '60'
+
+
+def test_a_rejection_is_an_error_for_a_while_and_remembered_for_good(clock):
+    statistics = FrameStatistics()
+    statistics.note_input(replaced=False)
+    statistics.note_rejection('bad luck')
+    assert 'bad luck' in status_of(statistics).message
+    clock[0] += 6.0
+    statistics.note_input(replaced=False)
+    statistics.note_output(0.1, 0.1)
+    status = status_of(statistics)
+    assert status.level == DiagnosticStatus.OK
+    assert values_of(status)['last rejection'] == 'bad luck'
+
+
+def test_idle_disabled_and_inactive_are_not_errors(clock):
+    statistics = FrameStatistics()
+    statistics.note_input(replaced=False)
+    statistics.note_unwanted()
+    assert status_of(statistics).message == 'idle: nobody subscribes'
+    assert status_of(statistics, enabled=False).message == 'disabled by ~/enable'
+    assert status_of(statistics, active=False).message == 'not active'
