@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, replace
 from threading import Lock
 
@@ -75,11 +75,13 @@ class Aligner:
         self._fitted: Alignment | None = None
         self._refusal = self._mismatch = ''
         self._state = AlignmentState(source.constant)
+        self._counts = Counter(fits=0, refused=0, unmatched=0)
 
     @property
     def state(self) -> AlignmentState:
-        """The state after the last update."""
-        return self._state
+        """The state after the last update, with the counts of now."""
+        with self._lock:
+            return replace(self._state, **self._counts)
 
     def add_evidence(self, stamp_ns: int, evidence: np.ndarray) -> None:
         """Keep evidence until the frame of its moment has been predicted."""
@@ -87,9 +89,9 @@ class Aligner:
             self._evidence.append((stamp_ns, evidence))
             if len(self._evidence) > _REMEMBERED_EVIDENCE:
                 # The oldest goes, but not what the frame in work waits for.
-                spare = [item for item in self._evidence if not self._is_expected(item[0])]
-                self._evidence.remove(spare[0] if spare else self._evidence[0])
-                self._state = replace(self._state, unmatched=self._state.unmatched + 1)
+                spare = (i for i, (stamp, _) in enumerate(self._evidence) if not self._is_expected(stamp))
+                del self._evidence[next(spare, 0)]
+                self._counts['unmatched'] += 1
 
     def refuse_evidence(self, reason: str) -> None:
         """Count evidence that could not even be read."""
@@ -133,7 +135,7 @@ class Aligner:
             index = min(range(len(self._predictions)), key=lambda i: abs(self._predictions[i][0] - evidence_ns))
             apart = abs(self._predictions[index][0] - evidence_ns)
             if apart > self._max_difference_ns:
-                self._state = replace(self._state, unmatched=self._state.unmatched + 1)
+                self._count('unmatched')
                 self._mismatch = (
                     f'the last evidence is {apart / 1e9:.3f} s from the nearest frame in work, more than '
                     f'alignment.max_time_difference_s = {self._max_difference_ns / 1e9:g}'
@@ -165,11 +167,15 @@ class Aligner:
             return
         self._fitted = fitted
         self._refusal = self._mismatch = ''
-        self._state = replace(self._state, fits=self._state.fits + 1)
+        self._count('fits')
 
     def _refuse(self, reason: str) -> None:
         self._refusal = reason
-        self._state = replace(self._state, refused=self._state.refused + 1)
+        self._count('refused')
+
+    def _count(self, what: str) -> None:
+        with self._lock:
+            self._counts[what] += 1
 
     def _judge(self, stamp_ns: int) -> Alignment | None:
         current, age_s, problem = self._fitted, None, self._refusal
@@ -182,5 +188,5 @@ class Aligner:
                 cause = problem or self._mismatch
                 problem = f'{stale}; {cause}' if cause else stale
                 current = None
-        self._state = replace(self._state, current=current, problem=problem, age_s=age_s)
+        self._state = AlignmentState(current, problem, age_s)
         return current

@@ -29,15 +29,6 @@ def bare_machine(tmp_path, monkeypatch, use_hub):
     use_hub('http://127.0.0.1:9')
 
 
-@pytest.fixture(autouse=True, scope='module')
-def one_thread():
-    """Networks on pictures this small gain nothing from more, and on a busy machine threads wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope='session')
 def small():
     """A network with weights that no seed of the package draws."""

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from depth_anything_ros.cli import pipeline
 from depth_anything_ros.cli.main import main
@@ -19,15 +18,6 @@ _DepthEstimator = pipeline.DepthEstimator
 @functools.cache
 def _estimator(*args, **kwargs):
     return _DepthEstimator(*args, **kwargs)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads that wait for each other cost seconds a frame where other work has the cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
