@@ -13,10 +13,15 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 
 SHARE = Path(get_package_share_directory('depth_anything_ros'))
-# Each of these is the user's own choice of transport, which we leave alone. The first two are set by us otherwise:
-# Fast DDS 2.x (Humble) reads the second.
-PROFILE_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
-TRANSPORT_VARIABLES = (*PROFILE_VARIABLES, 'FASTDDS_BUILTIN_TRANSPORTS')
+# Fast DDS 2 does not know the name of 3, and where both are known rmw_fastrtps warns of the old one.
+FAST_DDS_2_DISTROS = ('humble', 'iron', 'jazzy')
+FAST_DDS_2_PROFILE, FAST_DDS_3_PROFILE = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'
+# Each of these is the user's own choice of transport, which we leave alone.
+TRANSPORT_VARIABLES = (FAST_DDS_3_PROFILE, FAST_DDS_2_PROFILE, 'FASTDDS_BUILTIN_TRANSPORTS')
+TRUE, FALSE = ('true', 'True', '1'), ('false', 'False', '0')
+# A frame in work is finished first, and launch would kill the node after 5 s, which is less than a large network needs
+# on a CPU.
+STOP_S = '30'
 
 # (launch argument, node parameter, meaning); an empty argument leaves the parameter to the params_file.
 PARAMETERS = (
@@ -53,8 +58,13 @@ def generate_launch_description() -> LaunchDescription:
                 default_value=str(SHARE / 'config' / 'depth.yaml'),
                 description='parameters of the node',
             ),
-            DeclareLaunchArgument('use_sim_time', default_value='false', description='take time from /clock'),
-            DeclareLaunchArgument('rviz', default_value='false', description='start RViz too'),
+            DeclareLaunchArgument(
+                'use_sim_time',
+                default_value='',
+                choices=['', *TRUE, *FALSE],
+                description='take time from /clock; empty: params_file',
+            ),
+            DeclareLaunchArgument('rviz', default_value='false', choices=[*TRUE, *FALSE], description='start RViz too'),
             DeclareLaunchArgument(
                 'fixed_frame', default_value='camera_optical_frame', description="RViz's fixed frame"
             ),
@@ -67,9 +77,13 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     def argument(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
-    use_sim_time = argument('use_sim_time').lower() in ('true', '1')
-    overrides: dict[str, object] = {'use_sim_time': use_sim_time}
-    overrides |= {parameter: argument(name) for name, parameter, _ in PARAMETERS if argument(name)}
+    params_file = Path(argument('params_file')).expanduser()
+    if not params_file.is_file():
+        # launch_ros would only warn, and start another model than the one in the file.
+        raise RuntimeError(f'params_file {params_file} is not a file')
+    # Lists, since an empty dictionary would become a parameter file that ROS cannot read.
+    clock = [{'use_sim_time': argument('use_sim_time') in TRUE}] if argument('use_sim_time') else []
+    overrides = [{parameter: argument(name)} for name, parameter, _ in PARAMETERS if argument(name)]
     remappings = [('image', argument('image')), ('scale_reference', argument('scale_reference'))]
     if argument('camera_info'):
         remappings.append(('camera_info', argument('camera_info')))
@@ -80,19 +94,20 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             executable='depth_node',
             name='depth_node',
             namespace=argument('namespace'),
-            parameters=[argument('params_file'), overrides],
+            parameters=[str(params_file), *clock, *overrides],
             remappings=remappings,
             output='screen',
+            sigterm_timeout=STOP_S,
         ),
     ]
-    if argument('rviz').lower() in ('true', '1'):
+    if argument('rviz') in TRUE:
         actions.append(
             Node(
                 package='rviz2',
                 executable='rviz2',
                 namespace=argument('namespace'),
                 arguments=['-d', str(SHARE / 'config' / 'depth.rviz'), '-f', argument('fixed_frame')],
-                parameters=[{'use_sim_time': use_sim_time}],
+                parameters=clock,
                 remappings=[('image', argument('image'))],
             )
         )
@@ -106,5 +121,5 @@ def _transport() -> list[LaunchDescriptionEntity]:
     chosen = [name for name in TRANSPORT_VARIABLES if os.environ.get(name)]
     if chosen:
         return [LogInfo(msg=f'{chosen[0]} is set: the Fast DDS profile of this package is not used')]
-    profile = str(SHARE / 'config' / 'fastdds.xml')
-    return [SetEnvironmentVariable(name, profile) for name in PROFILE_VARIABLES]
+    name = FAST_DDS_2_PROFILE if os.environ.get('ROS_DISTRO') in FAST_DDS_2_DISTROS else FAST_DDS_3_PROFILE
+    return [SetEnvironmentVariable(name, str(SHARE / 'config' / 'fastdds.xml'))]

@@ -114,12 +114,15 @@ class DepthNode(LifecycleNode):
                 settings.input_size,
                 accept_license=settings.accept_license,
             )
+            # Here rather than with the first frame, which would wait for it.
+            self.get_logger().debug(str(bridge_report()))
+            self._outputs = Outputs(self)
         except CONFIGURATION_ERRORS as error:
             self.get_logger().fatal(str(error))
             return TransitionCallbackReturn.FAILURE
-        # Here rather than with the first frame, which would wait for it.
-        self.get_logger().debug(str(bridge_report()))
-        self._outputs = Outputs(self)
+        except Exception:  # rclpy would swallow it without a word
+            self.get_logger().fatal(traceback.format_exc())
+            return TransitionCallbackReturn.FAILURE
         estimator = self._estimator
         self.get_logger().info(
             f'{estimator.source.name} on {estimator.device} ({estimator.backend}, {estimator.precision}) '
@@ -134,7 +137,13 @@ class DepthNode(LifecycleNode):
         self._slot = Latest()
         self._worker = Thread(target=self._work, args=(self._slot,), name='depth', daemon=True)
         self._worker.start()
-        self._subscribe_all()
+        try:
+            self._subscribe_all()
+        except Exception:  # as above
+            self.get_logger().fatal(traceback.format_exc())
+            self._stop()
+            super().on_deactivate(state)
+            return TransitionCallbackReturn.FAILURE
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -19,11 +19,21 @@ _STOP_POLL_S = 0.2
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; 1 if its parameters or its model are wrong."""
-    # rclpy's own handlers end the context under the worker, whose last frame then fails.
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    stopping = []
+    try:
+        # rclpy's own handlers end the context under the worker, whose last frame then fails.
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # such as a parameter file that is not there
+        print(f'depth_node: {error}', file=sys.stderr)
+        return 1
+    stopping, starting = [], True
+
+    def stop(number: int, _) -> None:
+        stopping.append(number)
+        if starting:  # a download may take minutes
+            raise KeyboardInterrupt
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, _: stopping.append(received))
+        signal.signal(number, stop)
     node = None
     executor = SingleThreadedExecutor()
     try:
@@ -31,8 +41,11 @@ def main(args: list[str] | None = None) -> int:
         executor.add_node(node)
         if node.settings.autostart and not node.start():
             return 1
+        starting = False
         while not stopping:
             executor.spin_once(timeout_sec=_STOP_POLL_S)
+    except KeyboardInterrupt:
+        return 0
     except (
         SettingsError,
         ParameterException,

@@ -97,7 +97,9 @@ def test_a_bad_frame_is_rejected_with_its_reason_and_the_next_one_works(run_node
     assert status.level == DiagnosticStatus.ERROR
     assert text in status.message
     client.answer('relative/image', client.send(picture()))
-    values = values_of(client.status('frames'))
+    values = client.wait_for(
+        lambda: (values := values_of(client.status('frames'))) and int(values['processed']) and values, 'count'
+    )
     assert (values['processed'], values['rejected'], values['failed']) == ('1', '1', '0')
 
 
@@ -274,7 +276,10 @@ def test_diagnostics_tell_latency_and_age(run_node):
     fill_image(message, picture(), 'rgb8')
     for _ in range(3):
         client.answer('relative/image', client.send(message))
-    values = values_of(client.status('frames'))
+    # The answer is out before it is counted.
+    values = client.wait_for(
+        lambda: (values := values_of(client.status('frames'))) and values['processed'] == '3' and values, 'count'
+    )
     for key in ('latency from arrival p50 ms', 'latency from arrival p95 ms'):
         assert 0.0 < float(values[key]) < 10_000.0
     assert float(values['rate_hz']) > 0.0

@@ -35,6 +35,7 @@ def run(*arguments, timeout_s=120.0):
         ([*SMALL, '-p', 'range.min_m:=50.0'], 'range.max_m'),
         ([*SMALL, '-p', 'range.max_m:=8'], 'range.max_m'),
         ([*SMALL, '-p', 'points.stride:=0'], 'points.stride'),
+        (['--params-file', '/no/such.yaml'], '/no/such.yaml'),
     ],
     ids=lambda value: value if isinstance(value, str) else '',
 )
@@ -43,6 +44,13 @@ def test_a_start_that_cannot_work_ends_at_once_with_one_clear_reason(arguments, 
     assert result.returncode == 1
     assert text in result.stderr
     assert 'Traceback' not in result.stderr
+
+
+@pytest.mark.parametrize('topic', ['image.subscription', 'points.publisher'])
+def test_a_start_that_fails_for_a_reason_nobody_foresaw_is_not_silent(topic):
+    result = run(*SMALL, '-p', f'qos_overrides./{topic}.reliability:=bogus')
+    assert result.returncode == 1
+    assert 'bogus' in result.stderr
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
