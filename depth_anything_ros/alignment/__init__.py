@@ -17,6 +17,7 @@ from depth_anything_ros.alignment.sources import (
     FixedSource,
     NoSource,
     Samples,
+    SparseDepth,
 )
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     'FixedSource',
     'NoSource',
     'Samples',
+    'SparseDepth',
     'TooFewSamplesError',
     'UninformativeDisparityError',
     'fit_scale_shift',

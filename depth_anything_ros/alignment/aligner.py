@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass, replace
 from threading import Lock
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,8 @@ from depth_anything_ros.alignment.fit import (
 from depth_anything_ros.alignment.sources import AlignmentSource, EvidenceError
 
 _REMEMBERED_PREDICTIONS = 8
-_REMEMBERED_EVIDENCE = 8
+# At 100 Hz more than two seconds; each piece is condensed to a few thousand samples.
+_REMEMBERED_EVIDENCE = 256
 # A step back in time larger than this is a restarted bag or simulation, not a late message.
 _RESTART_NS = 1_000_000_000
 
@@ -69,7 +71,7 @@ class Aligner:
         self._min_samples = min_samples
         self._min_explained = min_explained
         self._lock = Lock()
-        self._evidence: list[tuple[int, np.ndarray]] = []
+        self._evidence: list[tuple[int, Any]] = []
         self._expected_ns: int | None = None
         self._predictions: deque[tuple[int, np.ndarray]] = deque(maxlen=_REMEMBERED_PREDICTIONS)
         self._fitted: Alignment | None = None
@@ -83,10 +85,11 @@ class Aligner:
         with self._lock:
             return replace(self._state, **self._counts)
 
-    def add_evidence(self, stamp_ns: int, evidence: np.ndarray) -> None:
+    def add_evidence(self, stamp_ns: int, evidence: Any) -> None:
         """Keep evidence until the frame of its moment has been predicted."""
+        condensed = self._source.condense(evidence)
         with self._lock:
-            self._evidence.append((stamp_ns, evidence))
+            self._evidence.append((stamp_ns, condensed))
             if len(self._evidence) > _REMEMBERED_EVIDENCE:
                 # The oldest goes, but not what the frame in work waits for.
                 spare = (i for i, (stamp, _) in enumerate(self._evidence) if not self._is_expected(stamp))
@@ -130,7 +133,7 @@ class Aligner:
         with self._lock:
             ripe = [item for item in self._evidence if item[0] <= stamp_ns + self._max_difference_ns]
             self._evidence = [item for item in self._evidence if item[0] > stamp_ns + self._max_difference_ns]
-        nearest: dict[int, tuple[int, int, np.ndarray]] = {}
+        nearest: dict[int, tuple[int, int, Any]] = {}
         for evidence_ns, evidence in ripe:
             index = min(range(len(self._predictions)), key=lambda i: abs(self._predictions[i][0] - evidence_ns))
             apart = abs(self._predictions[index][0] - evidence_ns)
@@ -145,7 +148,7 @@ class Aligner:
         for index, (_, evidence_ns, evidence) in sorted(nearest.items()):
             self._fit(evidence_ns, evidence, self._predictions[index][1])
 
-    def _fit(self, evidence_ns: int, evidence: np.ndarray, disparity: np.ndarray) -> None:
+    def _fit(self, evidence_ns: int, evidence: Any, disparity: np.ndarray) -> None:
         if self._fitted is not None and evidence_ns < (self._fitted.stamp_ns or 0):
             return  # it comes later than what we have learnt since
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -26,19 +26,32 @@ class Samples:
     weights: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class SparseDepth:
+    """What is kept of a (height, width) depth image: some of its known pixels; rows, columns, depth_m are (N,)."""
+
+    height: int
+    width: int
+    rows: np.ndarray
+    columns: np.ndarray
+    depth_m: np.ndarray
+
+
 class AlignmentSource(Protocol):
     """What the aligner asks of a source.
 
     constant: an Alignment that holds at all times, or None if the source needs evidence.
     wants_evidence: whether anything is to be subscribed to.
-    samples(evidence, disparity): the evidence matched with a (H, W) disparity image of the same moment.
     """
 
     constant: Alignment | None
     wants_evidence: bool
 
-    def samples(self, evidence: np.ndarray, disparity: np.ndarray) -> Samples:
-        """Match; raises EvidenceError where evidence and image cannot belong together."""
+    def condense(self, evidence: Any) -> Any:
+        """Make evidence as it comes into the little that must be kept until its frame is there."""
+
+    def samples(self, condensed: Any, disparity: np.ndarray) -> Samples:
+        """Match with a (H, W) disparity image of the same moment; raises EvidenceError where they cannot belong."""
 
 
 class NoSource:
@@ -47,9 +60,13 @@ class NoSource:
     constant: ClassVar[Alignment | None] = None
     wants_evidence: ClassVar[bool] = False
 
-    def samples(self, evidence: np.ndarray, disparity: np.ndarray) -> Samples:
+    def condense(self, evidence: np.ndarray) -> np.ndarray:
         """There is never evidence."""
-        raise EvidenceError('alignment.source is none: evidence is not used')
+        raise EvidenceError('this source takes no evidence')
+
+    def samples(self, condensed: np.ndarray, disparity: np.ndarray) -> Samples:
+        """There is never evidence."""
+        raise EvidenceError('this source takes no evidence')
 
 
 class FixedSource(NoSource):
@@ -60,7 +77,7 @@ class FixedSource(NoSource):
 
 
 class DepthSource:
-    """A registered depth image, sparse or dense, seen from the same camera, of any size with the same field of view.
+    """A registered depth image, sparse or dense, of the same camera, of any size with the same field of view.
 
     max_samples: a denser image is thinned evenly to about this many.
     """
@@ -73,23 +90,26 @@ class DepthSource:
             raise ValueError(f'max_samples must be positive, got {max_samples}')
         self._max_samples = max_samples
 
-    def samples(self, evidence: np.ndarray, disparity: np.ndarray) -> Samples:
-        """evidence: (h, w) metres, not finite or not positive where unknown; disparity: (H, W)."""
-        (h, w), (height, width) = evidence.shape, disparity.shape
+    def condense(self, evidence: np.ndarray) -> SparseDepth:
+        """evidence: (h, w) metres, not finite or not positive where unknown."""
+        with np.errstate(invalid='ignore'):
+            known = np.flatnonzero((evidence > 0.0) & (evidence < np.inf))
+        known = known[:: max(1, -(-known.size // self._max_samples))]
+        rows, columns = np.divmod(known, evidence.shape[1])
+        return SparseDepth(*evidence.shape, rows, columns, evidence.ravel()[known])
+
+    def samples(self, condensed: SparseDepth, disparity: np.ndarray) -> Samples:
+        """disparity: (H, W)."""
+        (h, w), (height, width) = (condensed.height, condensed.width), disparity.shape
         if abs(w * height / (h * width) - 1.0) > _ASPECT_TOLERANCE:
             raise EvidenceError(
                 f'the depth image is {w}x{h}, the camera image {width}x{height}: other proportions, so the depth is '
                 'not registered to this camera. Register it first (depth_image_proc RegisterNode)'
             )
-        with np.errstate(invalid='ignore'):
-            rows, columns = np.nonzero(np.isfinite(evidence) & (evidence > 0.0))
-        step = -(-rows.size // self._max_samples)
-        if step > 1:
-            rows, columns = rows[::step], columns[::step]
         # Pixel centres correspond, whatever the two sizes.
-        v = ((rows + 0.5) * (height / h)).astype(np.intp)
-        u = ((columns + 0.5) * (width / w)).astype(np.intp)
-        return Samples(disparity[v, u], evidence[rows, columns])
+        v = ((condensed.rows + 0.5) * (height / h)).astype(np.intp)
+        u = ((condensed.columns + 0.5) * (width / w)).astype(np.intp)
+        return Samples(disparity[v, u], condensed.depth_m)
 
 
 SOURCES = ('none', 'fixed', 'depth')

@@ -7,12 +7,16 @@ class ImageError(ValueError):
     """A message that holds no usable image; the next frame may be fine."""
 
 
+# A damaged message may hold a name of any length.
+_SHOWN = 40
+
+
 class UnsupportedEncodingError(ImageError):
     """The message is in an encoding that this package does not read."""
 
     def __init__(self, encoding: str, supported: Iterable[str]):
         """Name the encoding found and those that would have done."""
-        super().__init__(f'encoding {encoding!r} is not supported; supported are {", ".join(supported)}')
+        super().__init__(f'encoding {encoding[:_SHOWN]!r} is not supported; supported are {", ".join(supported)}')
 
 
 class MalformedImageError(ImageError):

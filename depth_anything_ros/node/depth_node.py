@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool
 
@@ -29,7 +29,7 @@ from depth_anything_ros.estimation import (
     NonFinitePredictionError,
     Prediction,
 )
-from depth_anything_ros.geometry import Camera, CameraInfoError, Cameras, mark_depth, point_cloud
+from depth_anything_ros.geometry import Camera, CameraInfoError, Cameras, PointCloud, mark_depth, point_cloud
 from depth_anything_ros.messages import (
     ImageError,
     bridge_report,
@@ -94,7 +94,9 @@ class DepthNode(LifecycleNode):
         self._aligner = _make_aligner(self._settings)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        self.create_timer(self._settings.diagnostics_period_s, self._publish_diagnostics)
+        # Not on simulated time: the node must say that it waits for a clock that stands still.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(self._settings.diagnostics_period_s, self._publish_diagnostics, clock=steady)
         self.create_service(SetBool, '~/enable', self._on_enable)
 
     # Lifecycle
@@ -218,8 +220,9 @@ class DepthNode(LifecycleNode):
         self._inputs.clear()
 
     def _subscribe(self, kind: type, topic: str, callback, on_lost=None) -> None:
-        # Best effort connects to every camera driver; one place, since only the newest frame counts.
-        profile = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        # Best effort connects to every camera driver. The callback keeps only the newest; the queue is for the moments
+        # in which the interpreter is busy, when frames would be overwritten without anybody counting them.
+        profile = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         overrides = QoSOverridingOptions.with_default_policies()
         events = SubscriptionEventCallbacks(message_lost=on_lost)
         try:
@@ -294,27 +297,33 @@ class DepthNode(LifecycleNode):
 
     def _process(self, frame: _Frame) -> None:
         if not self._enabled:
+            self._statistics.note_skipped()
             return
         settings, message = self._settings, frame.message
         image = compressed_to_rgb(message) if isinstance(message, CompressedImage) else to_rgb(message)
         wanted = self._outputs.wanted()
         if not wanted:
             self._warm_up(image)
-            self._statistics.note_unwanted()
+            self._statistics.note_skipped()
             return
         self._aligner.expect(_nanoseconds(message))
         prediction = self._estimator(image, at_network_size=settings.output_size == 'network')
         camera = self._find_camera(message, image.shape[:2], prediction.values.shape)
         depth = self._metres(message, prediction)
+        published = False
         if outputs.RELATIVE in wanted and prediction.kind == 'disparity':
             self._outputs.publish_image(outputs.RELATIVE, message.header, prediction.values, '32FC1')
+            published = True
         if outputs.COLOR in wanted:
             self._outputs.publish_color(message.header, prediction.nearness, settings.colormap)
+            published = True
         if depth is not None:
-            self._publish_metres(message, depth, camera, image, wanted)
-        clock = self.get_clock()
-        age = clock.now() - Time.from_msg(message.header.stamp, clock_type=clock.clock_type)
-        self._statistics.note_output(age.nanoseconds / 1e9, monotonic() - frame.arrived)
+            published |= self._publish_metres(message, depth, camera, image, wanted)
+        if not published:
+            self._statistics.note_withheld()
+            return
+        age_ns = self.get_clock().now().nanoseconds - _nanoseconds(message)
+        self._statistics.note_output(age_ns / 1e9, monotonic() - frame.arrived)
 
     def _warm_up(self, image: np.ndarray) -> None:
         """Compile for this size while nobody waits, so that the first subscriber does not."""
@@ -352,30 +361,36 @@ class DepthNode(LifecycleNode):
         camera: Camera | None,
         image: np.ndarray,
         wanted: set[str],
-    ) -> None:
+    ) -> bool:
+        """Publish what is wanted and can be had; returns whether anything was."""
         header = message.header
-        if outputs.DEPTH in wanted:
+        # Without a calibration these two wait.
+        possible = wanted if camera else wanted - {outputs.DEPTH_INFO, outputs.POINTS}
+        if outputs.DEPTH in possible:
             rectified = camera.rectifier(depth) if camera and camera.rectifier else depth
             self._outputs.publish_image(outputs.DEPTH, header, rectified, '32FC1')
-        if outputs.DEPTH_INFO in wanted and camera:
+        if outputs.DEPTH_INFO in possible:
             self._outputs.publish_info(header, camera.info)
-        if outputs.MILLIMETRES in wanted:
+        if outputs.MILLIMETRES in possible:
             self._outputs.publish_millimetres(header, depth)
-        if outputs.POINTS in wanted and camera:
-            settings = self._settings
-            rgb = None
-            if settings.points_color:
-                # At network size the colours follow the depth.
-                rgb = image if image.shape[:2] == depth.shape else cv2.resize(image, depth.shape[::-1])
-            cloud = point_cloud(
-                depth,
-                camera.model,
-                rgb,
-                stride=settings.points_stride,
-                voxel_m=settings.points_voxel_m,
-                organized=settings.points_organized,
-            )
-            self._outputs.publish_points(header, cloud)
+        if outputs.POINTS in possible:
+            self._outputs.publish_points(header, self._cloud(depth, camera, image))
+        return bool(possible & outputs.METRES)
+
+    def _cloud(self, depth: np.ndarray, camera: Camera, image: np.ndarray) -> PointCloud:
+        settings = self._settings
+        rgb = None
+        if settings.points_color:
+            # At network size the colours follow the depth.
+            rgb = image if image.shape[:2] == depth.shape else cv2.resize(image, depth.shape[::-1])
+        return point_cloud(
+            depth,
+            camera.model,
+            rgb,
+            stride=settings.points_stride,
+            voxel_m=settings.points_voxel_m,
+            organized=settings.points_organized,
+        )
 
     # Diagnostics
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from threading import Lock
 from time import monotonic
 
@@ -13,104 +13,126 @@ _WINDOW_S = 5.0
 _LOSS_ADVICE = 'let driver and node both use config/fastdds.xml (README, Troubleshooting)'
 
 
+COUNTS = (
+    'received',
+    'processed',
+    'replaced by a newer frame',
+    'lost in transport',
+    'rejected',
+    'failed',
+    'skipped',
+    'withheld',
+)
+_WARN, _ERROR = DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
 class FrameStatistics:
     """Counts and latencies of the frames, over all time and over the last seconds. Safe across threads."""
 
     def __init__(self) -> None:
         self._lock = Lock()
+        self._counts = Counter(dict.fromkeys(COUNTS, 0))
+        # (time of the output, latency from stamp, latency from arrival), in seconds.
         self._published: deque[tuple[float, float, float]] = deque()
-        self._last_input = self._last_output = None
-        self.received = self.processed = self.replaced = self.rejected = self.failed = self.unwanted = 0
-        self.lost_in_transport = 0
-        self.last_rejection = ''
-        self._last_rejection_at = self._last_loss_at = -np.inf
+        self._last_at: dict[str, float] = {}
+        self._last_rejection = ''
 
     def note_input(self, *, replaced: bool) -> None:
         """A message arrived; replaced: it took the place of one that had not been looked at."""
         with self._lock:
-            self.received += 1
-            self.replaced += replaced
-            self._last_input = monotonic()
+            self._count('received')
+            if replaced:
+                self._count('replaced by a newer frame')
 
     def note_lost(self, count: int) -> None:
         """The middleware says that messages were lost before they reached us."""
         with self._lock:
-            self.lost_in_transport += count
-            self._last_loss_at = monotonic()
+            self._count('lost in transport', count)
 
-    def note_unwanted(self) -> None:
-        """Nobody listened, so the frame was not looked at."""
+    def note_skipped(self) -> None:
+        """Nobody subscribes, or the node is disabled, so the frame was not worked on."""
         with self._lock:
-            self.unwanted += 1
-            self._last_output = monotonic()
+            self._count('skipped')
+
+    def note_withheld(self) -> None:
+        """What is subscribed to could not be had: no metres, or no calibration."""
+        with self._lock:
+            self._count('withheld')
 
     def note_output(self, from_stamp_s: float, from_arrival_s: float) -> None:
         """A frame was published, this long after its stamp and after its arrival."""
         with self._lock:
-            now = monotonic()
-            self.processed += 1
-            self._last_output = now
-            self._published.append((now, from_stamp_s, from_arrival_s))
+            self._count('processed')
+            self._published.append((monotonic(), from_stamp_s, from_arrival_s))
 
     def note_rejection(self, reason: str, *, failed: bool = False) -> None:
         """A frame could not be used; failed: it was our fault, not the frame's."""
         with self._lock:
-            self.rejected += not failed
-            self.failed += failed
-            self.last_rejection = reason
-            self._last_rejection_at = monotonic()
+            self._count('failed' if failed else 'rejected')
+            self._last_rejection = reason
 
     def status(self, name: str, *, active: bool, enabled: bool, hardware_id: str) -> DiagnosticStatus:
         """Rate, latency, counts, and what is wrong, if anything."""
         with self._lock:
-            now = monotonic()
-            while self._published and now - self._published[0][0] > _WINDOW_S:
+            while self._published and monotonic() - self._published[0][0] > _WINDOW_S:
                 self._published.popleft()
-            recent = np.array(self._published).reshape(-1, 3)
-            losing = now - self._last_loss_at < _WINDOW_S
-            rejecting = now - self._last_rejection_at < _WINDOW_S
-            input_age = None if self._last_input is None else now - self._last_input
-            output_age = None if self._last_output is None else now - self._last_output
-            counts = {
-                'received': self.received,
-                'processed': self.processed,
-                'replaced by a newer frame': self.replaced,
-                'lost in transport': self.lost_in_transport,
-                'rejected': self.rejected,
-                'failed': self.failed,
-                'skipped, no subscriber': self.unwanted,
-            }
-            last_rejection = self.last_rejection
-        span = now - recent[0, 0] if len(recent) else 0.0
-        rate = len(recent) / max(span, 1.0) if len(recent) else 0.0
-        level, message = DiagnosticStatus.OK, f'{rate:.1f} Hz'
-        if not active:
-            message = 'not active'
-        elif not enabled:
-            message = 'disabled by ~/enable'
-        elif losing and (input_age is None or input_age > _WINDOW_S):
-            level, message = DiagnosticStatus.ERROR, f'every image is lost in transport: {_LOSS_ADVICE}'
-        elif input_age is None:
-            level, message = DiagnosticStatus.WARN, 'no image has arrived yet'
-        elif input_age > _WINDOW_S:
-            level, message = DiagnosticStatus.ERROR, f'no image for {input_age:.0f} s'
-        elif rejecting:
-            level, message = DiagnosticStatus.ERROR, f'frames are rejected: {last_rejection}'
-        elif losing:
-            level, message = DiagnosticStatus.WARN, f'{rate:.1f} Hz; images are lost in transport: {_LOSS_ADVICE}'
-        elif output_age is None or output_age > _WINDOW_S:
-            level, message = DiagnosticStatus.WARN, 'images arrive, but none has been finished for seconds'
-        elif not len(recent):
-            message = 'idle: nobody subscribes'
-        values = {'rate_hz': f'{rate:.2f}'}
+            if not active:
+                level, message = DiagnosticStatus.OK, 'not active'
+            elif not enabled:
+                level, message = DiagnosticStatus.OK, 'disabled by ~/enable'
+            else:
+                level, message = self._verdict()
+            return make_status(name, level, message, self._values(), hardware_id)
+
+    def _count(self, what: str, by: int = 1) -> None:
+        self._counts[what] += by
+        self._last_at[what] = monotonic()
+
+    def _age_s(self, *what: str) -> float:
+        """Seconds since the last of these was counted; infinite if none was."""
+        return monotonic() - max(self._last_at.get(name, -np.inf) for name in what)
+
+    def _rate_hz(self) -> float:
+        return len(self._published) / max(monotonic() - self._published[0][0], 1.0) if self._published else 0.0
+
+    def _verdict(self) -> tuple[bytes, str]:
+        losing = self._age_s('lost in transport') < _WINDOW_S
+        input_age_s = self._age_s('received')
+        checks = (
+            (losing and input_age_s > _WINDOW_S, _ERROR, f'every image is lost in transport: {_LOSS_ADVICE}'),
+            (input_age_s == np.inf, _WARN, 'no image has arrived yet'),
+            (input_age_s > _WINDOW_S, _ERROR, f'no image for {input_age_s:.0f} s'),
+            (self._age_s('rejected', 'failed') < _WINDOW_S, _ERROR, f'frames are rejected: {self._last_rejection}'),
+            (losing, _WARN, f'{self._rate_hz():.1f} Hz; images are lost in transport: {_LOSS_ADVICE}'),
+            (
+                self._age_s('processed', 'skipped', 'withheld') > _WINDOW_S,
+                _WARN,
+                'images arrive, but none has been finished for seconds',
+            ),
+            (
+                self._age_s('withheld') < _WINDOW_S,
+                _WARN,
+                'frames come and nothing goes out: see alignment and camera',
+            ),
+            (not self._published, DiagnosticStatus.OK, 'idle: nobody subscribes'),
+        )
+        for applies, level, message in checks:
+            if applies:
+                return level, message
+        return DiagnosticStatus.OK, f'{self._rate_hz():.1f} Hz'
+
+    def _values(self) -> dict[str, str]:
+        values = {'rate_hz': f'{self._rate_hz():.2f}'}
+        recent = np.array(self._published).reshape(-1, 3)
         for label, column in (('stamp', 1), ('arrival', 2)):
             for percent in (50, 95):
                 value = f'{1e3 * np.percentile(recent[:, column], percent):.1f}' if len(recent) else 'none'
                 values[f'latency from {label} p{percent} ms'] = value
-        values |= {key: str(count) for key, count in counts.items()}
-        values['last rejection'] = last_rejection or 'none'
-        values['input age s'] = 'none' if input_age is None else f'{input_age:.2f}'
-        return make_status(name, level, message, values, hardware_id)
+        values |= {name: str(self._counts[name]) for name in COUNTS}
+        values['last rejection'] = self._last_rejection or 'none'
+        input_age_s = self._age_s('received')
+        values['input age s'] = 'none' if input_age_s == np.inf else f'{input_age_s:.2f}'
+        return values
 
 
 def make_status(name: str, level: bytes, message: str, values: dict[str, str], hardware_id: str) -> DiagnosticStatus:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from threading import Lock
 from time import monotonic
 
 _REPEAT_S = 60.0
@@ -31,10 +33,11 @@ class RosLogHandler(logging.Handler):
 
 
 class Complaints:
-    """Logs each complaint once a minute at most."""
+    """Logs each complaint once a minute at most; those that differ in numbers only are one. Safe across threads."""
 
     def __init__(self, logger) -> None:
         self._logger = logger
+        self._lock = Lock()
         self._made: dict[str, float] = {}
 
     def warn(self, text: str) -> None:
@@ -48,10 +51,11 @@ class Complaints:
             self._logger.error(text)
 
     def _due(self, text: str) -> bool:
-        now = monotonic()
-        if now - self._made.get(text, -_REPEAT_S) < _REPEAT_S:
-            return False
-        if len(self._made) >= _MAX_REMEMBERED:
-            del self._made[min(self._made, key=self._made.get)]
-        self._made[text] = now
+        kind, now = re.sub(r'[0-9.]+', '#', text), monotonic()
+        with self._lock:
+            if now - self._made.get(kind, -_REPEAT_S) < _REPEAT_S:
+                return False
+            if len(self._made) >= _MAX_REMEMBERED:
+                del self._made[min(self._made, key=self._made.get)]
+            self._made[kind] = now
         return True

@@ -15,6 +15,8 @@ from depth_anything_ros.messages import depth_to_millimetres, fill_image, fill_p
 
 DEPTH, DEPTH_INFO, MILLIMETRES = 'depth/image_rect', 'depth/camera_info', 'depth/image_raw'
 COLOR, RELATIVE, POINTS = 'depth/image_color', 'relative/image', 'points'
+# What a relative model has only once it is aligned.
+METRES = {DEPTH, DEPTH_INFO, MILLIMETRES, POINTS}
 _TYPES = {
     DEPTH: Image,
     DEPTH_INFO: CameraInfo,
@@ -30,16 +32,16 @@ class Outputs:
 
     def __init__(self, node: LifecycleNode) -> None:
         self._node = node
-        # A reliable offer serves both kinds of subscriber; a best-effort one gives RViz and depth_image_proc silence.
-        profile = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-        self._publishers = {
-            name: node.create_lifecycle_publisher(
-                kind, name, profile, qos_overriding_options=QoSOverridingOptions.with_default_policies()
-            )
-            for name, kind in _TYPES.items()
-        }
+        self._publishers = {name: self._offer(kind, name) for name, kind in _TYPES.items()}
         # Publishing is synchronous, so a message and its buffer serve again.
         self._messages = {name: kind() for name, kind in _TYPES.items() if kind is not CameraInfo}
+
+    def _offer(self, kind: type, name: str):
+        # A reliable offer serves both kinds of subscriber; a best-effort one gives RViz and depth_image_proc silence.
+        # A profile for each, since rclpy writes the user's overrides into it.
+        profile = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+        overrides = QoSOverridingOptions.with_default_policies()
+        return self._node.create_lifecycle_publisher(kind, name, profile, qos_overriding_options=overrides)
 
     def wanted(self) -> set[str]:
         """The topics that somebody subscribes to."""

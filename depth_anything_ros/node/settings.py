@@ -13,6 +13,9 @@ from depth_anything_ros.estimation import BACKENDS
 from depth_anything_ros.estimation.backends import PRECISIONS
 from depth_anything_ros.geometry import COLORMAPS
 
+# Finer than any camera sees, and a grid of such voxels cannot be numbered.
+_MIN_VOXEL_OF_RANGE = 1 / 20_000
+
 
 class SettingsError(ValueError):
     """The parameters do not go together; the message says which and why."""
@@ -173,6 +176,12 @@ class Settings:
         if self.points_organized and self.points_voxel_m > 0.0:
             raise SettingsError(
                 'points.organized keeps the image grid, points.voxel_m gives it up: set one of them only'
+            )
+        finest_m = self.range_max_m * _MIN_VOXEL_OF_RANGE
+        if 0.0 < self.points_voxel_m < finest_m:
+            raise SettingsError(
+                f'points.voxel_m is {self.points_voxel_m:g}, expected 0.0 (off) or at least {finest_m:g} m for '
+                f'range.max_m = {self.range_max_m:g}'
             )
         if self.alignment_source == 'fixed' and not self.alignment_scale > 0.0:
             raise SettingsError('alignment.source fixed needs alignment.scale > 0')

@@ -64,6 +64,14 @@ def test_evidence_waits_while_a_slow_network_works_on_its_frame():
     assert made.state.problem == ''
 
 
+def test_evidence_at_100_hz_waits_for_a_frame_that_comes_a_second_later():
+    made = aligner()
+    made.add_evidence(100 * MS, DEPTH)
+    for later in range(110, 1100, 10):
+        made.add_evidence(later * MS, DEPTH[::-1])
+    assert made.update(100 * MS, DISPARITY).scale == pytest.approx(SCALE, rel=1e-4)
+
+
 def test_of_several_pieces_of_evidence_the_nearest_in_time_counts():
     made = aligner()
     made.add_evidence(70 * MS, DEPTH[::-1])
@@ -125,11 +133,12 @@ def test_a_depth_image_of_half_the_size_fits_as_well():
 
 def test_a_depth_image_of_other_proportions_is_refused_with_both_sizes():
     with pytest.raises(EvidenceError, match=r'50x50.*80x60'):
-        DepthSource().samples(np.ones((50, 50), np.float32), DISPARITY)
+        DepthSource().samples(DepthSource().condense(np.ones((50, 50), np.float32)), DISPARITY)
 
 
 def test_dense_evidence_is_thinned_and_stays_matched():
-    samples = DepthSource(max_samples=300).samples(DEPTH, DISPARITY)
+    source = DepthSource(max_samples=300)
+    samples = source.samples(source.condense(DEPTH), DISPARITY)
     assert 200 <= samples.depth_m.size <= 300
     np.testing.assert_allclose(samples.depth_m, 1.0 / (SCALE * samples.disparity + SHIFT), rtol=1e-5)
 
@@ -137,7 +146,7 @@ def test_dense_evidence_is_thinned_and_stays_matched():
 def test_sparse_evidence_keeps_its_pixels():
     sparse = np.full_like(DEPTH, np.nan)
     sparse[10, 20], sparse[30, 40], sparse[59, 79] = DEPTH[10, 20], DEPTH[30, 40], DEPTH[59, 79]
-    samples = DepthSource().samples(sparse, DISPARITY)
+    samples = DepthSource().samples(DepthSource().condense(sparse), DISPARITY)
     np.testing.assert_array_equal(samples.disparity, [DISPARITY[10, 20], DISPARITY[30, 40], DISPARITY[59, 79]])
 
 

@@ -5,6 +5,7 @@ import time
 import cv2
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time
 from dds_client import TIMEOUT_S, camera_info, depth_of, picture, values_of
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.lifecycle import TransitionCallbackReturn
@@ -14,6 +15,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool
 
 from depth_anything_ros.messages import fill_image
+from depth_anything_ros.node.logs import Complaints
 
 METRES = 'v2-small-indoor'
 
@@ -172,7 +174,7 @@ def test_nobody_listening_means_no_work(run_node):
         client.send(picture())
         time.sleep(0.05)
     values = client.wait_for(
-        lambda: (values := values_of(client.status('frames'))) and int(values['skipped, no subscriber']) and values,
+        lambda: (values := values_of(client.status('frames'))) and int(values['skipped']) and values,
         'skipped frames',
     )
     assert values['processed'] == '0'
@@ -187,6 +189,7 @@ def test_parameters_that_do_not_go_together_are_refused_with_the_reason(run_node
         ('alignment.source', 'hearsay', 'none, fixed, depth'),
         ('model', 'v2-large', 'read-only'),
         ('points.stride', 0, 'range'),
+        ('points.voxel_m', 1e-9, 'at least'),
     ):
         before = node.get_parameter(name).value
         (result,) = node.set_parameters([Parameter(name, value=value)])
@@ -262,12 +265,52 @@ def test_a_best_effort_subscriber_and_a_best_effort_camera_are_served(run_node):
 
 
 def test_qos_of_a_topic_can_be_overridden(run_node):
-    override = {'qos_overrides./points.publisher.reliability': 'best_effort'}
+    # The first that is made: what follows must not inherit it.
+    override = {'qos_overrides./depth/image_rect.publisher.reliability': 'best_effort'}
     _, client = run_node(**override)
-    (info,) = client.wait_for(lambda: client.get_publishers_info_by_topic('/points'), 'publisher')
+    (info,) = client.wait_for(lambda: client.get_publishers_info_by_topic('/depth/image_rect'), 'publisher')
     assert info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
-    (other,) = client.get_publishers_info_by_topic('/depth/image_rect')
-    assert other.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+    for topic in ('depth/camera_info', 'depth/image_raw', 'depth/image_color', 'relative/image', 'points'):
+        (other,) = client.wait_for(lambda topic=topic: client.get_publishers_info_by_topic(f'/{topic}'), 'publisher')
+        assert other.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+
+
+def test_diagnostics_come_while_simulated_time_stands_still(run_node):
+    _, client = run_node(use_sim_time=True)
+    for _ in range(3):
+        assert client.status('frames').message == 'no image has arrived yet'
+
+
+def test_a_stamp_before_all_time_is_answered_like_any_other(run_node):
+    _, client = run_node(['relative/image'])
+    client.next_stamp = lambda: Time(sec=-5, nanosec=7)
+    client.answer('relative/image', client.send(picture()))
+    client.wait_for(lambda: values_of(client.status('frames'))['processed'] == '1', 'count')
+    assert values_of(client.status('frames'))['failed'] == '0'
+
+
+def test_a_subscriber_who_gets_nothing_is_told_where_to_look(run_node):
+    _, client = run_node(['points'])
+    client.send(picture(), info=camera_info())
+    status = client.wait_for(
+        lambda: (status := client.status('frames')) and values_of(status)['withheld'] == '1' and status,
+        'withheld frame',
+    )
+    assert status.level == DiagnosticStatus.WARN
+    assert 'alignment' in status.message
+
+
+def test_complaints_that_differ_in_numbers_only_are_logged_once():
+    lines = []
+
+    class Logger:
+        warning = staticmethod(lines.append)
+
+    complaints = Complaints(Logger)
+    for size in range(1000):
+        complaints.warn(f'data has {size} bytes')
+    complaints.warn('another matter')
+    assert lines == ['data has 0 bytes', 'another matter']
 
 
 def test_diagnostics_tell_latency_and_age(run_node):

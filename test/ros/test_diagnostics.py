@@ -82,7 +82,7 @@ def test_a_rejection_is_an_error_for_a_while_and_remembered_for_good(clock):
 def test_idle_disabled_and_inactive_are_not_errors(clock):
     statistics = FrameStatistics()
     statistics.note_input(replaced=False)
-    statistics.note_unwanted()
+    statistics.note_skipped()
     assert status_of(statistics).message == 'idle: nobody subscribes'
     assert status_of(statistics, enabled=False).message == 'disabled by ~/enable'
     assert status_of(statistics, active=False).message == 'not active'

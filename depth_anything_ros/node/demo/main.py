@@ -20,7 +20,6 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from depth_anything_ros.checkpoints import UNTRAINED
@@ -68,8 +67,8 @@ class Subscriber(Node):
     def _on_color(self, message: Image) -> None:
         # Colour comes with metres and without, so it stands for the frame.
         self.colors.append(to_rgb(message).copy())
-        age = self.get_clock().now() - Time.from_msg(message.header.stamp)
-        self.latencies_s.append(age.nanoseconds / 1e9)
+        stamp = message.header.stamp
+        self.latencies_s.append(self.get_clock().now().nanoseconds / 1e9 - (stamp.sec + stamp.nanosec / 1e9))
 
     def _on_info(self, message: CameraInfo) -> None:
         self.info = message
