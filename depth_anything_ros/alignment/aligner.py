@@ -77,7 +77,7 @@ class Aligner:
         self._fitted: Alignment | None = None
         self._refusal = self._mismatch = ''
         self._state = AlignmentState(source.constant)
-        self._counts = Counter(fits=0, refused=0, unmatched=0)
+        self._counts = Counter()
 
     @property
     def state(self) -> AlignmentState:

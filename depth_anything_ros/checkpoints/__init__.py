@@ -1,6 +1,13 @@
 """From a name to weights: the catalogue of published models, and loading, saving and refusing of files."""
 
-from depth_anything_ros.checkpoints.catalogue import UNTRAINED, CatalogueEntry, catalogue, model_names
+from depth_anything_ros.checkpoints.catalogue import (
+    DEFAULT_MODEL,
+    UNTRAINED,
+    CatalogueEntry,
+    catalogue,
+    model_names,
+    name_or_default,
+)
 from depth_anything_ros.checkpoints.errors import (
     CheckpointError,
     CheckpointMismatchError,
@@ -15,6 +22,7 @@ from depth_anything_ros.checkpoints.files import save
 from depth_anything_ros.checkpoints.loading import load
 
 __all__ = [
+    'DEFAULT_MODEL',
     'UNTRAINED',
     'CatalogueEntry',
     'CheckpointError',
@@ -28,5 +36,6 @@ __all__ = [
     'catalogue',
     'load',
     'model_names',
+    'name_or_default',
     'save',
 ]

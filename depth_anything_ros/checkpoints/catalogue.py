@@ -1,11 +1,13 @@
 """The published models: which network, where on the Hugging Face hub, under which licence."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from depth_anything_ros.checkpoints.errors import UnknownModelError
 from depth_anything_ros.network import ARCHITECTURES, Architecture
 
 UNTRAINED = 'untrained-small'
+DEFAULT_MODEL = 'v2-small'
 """Name of the network with random weights (always the same ones): for trying out everything but the depth."""
 
 _LETTERS = {'small': 's', 'base': 'b', 'large': 'l', 'giant': 'g'}
@@ -102,3 +104,8 @@ def find_entry(name: str) -> CatalogueEntry:
         if entry.name == name:
             return entry
     raise UnknownModelError(f'unknown model {name!r}; choose one of {", ".join(model_names())}')
+
+
+def name_or_default(name: str | None, path: str | Path | None) -> str | None:
+    """The name to load where a user may leave it out: the default model, or, with a file, what that says of itself."""
+    return name or (None if path else DEFAULT_MODEL)

@@ -17,9 +17,10 @@ from depth_anything_ros.cli.bag_outputs import BagOutputs
 from depth_anything_ros.cli.bag_topics import COMPRESSED_IMAGE, BagTopics, choose_topics
 from depth_anything_ros.cli.bags import BagError, InputBag, Message, MessageError, OutputBag
 from depth_anything_ros.cli.errors import UsageError
-from depth_anything_ros.cli.pipeline import PREDICTION_ERRORS, Frame, Pipeline
+from depth_anything_ros.cli.pipeline import Frame, Pipeline
+from depth_anything_ros.estimation import PREDICTION_ERRORS
 from depth_anything_ros.geometry import Camera, CameraInfoError, Cameras, point_cloud
-from depth_anything_ros.messages import ImageError, compressed_to_rgb, to_depth, to_rgb
+from depth_anything_ros.messages import ImageError, compressed_to_rgb, stamp_ns, to_depth, to_rgb
 
 _logger = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ class _Worker:
             image_message = self._bag.deserialize(message)
             decode = compressed_to_rgb if message.kind == COMPRESSED_IMAGE else to_rgb
             image = decode(image_message)
-            frame = self._pipeline(image, _nanoseconds(image_message))
+            frame = self._pipeline(image, stamp_ns(image_message))
         except _FRAME_ERRORS as error:
             self.skipped.add(str(error))
             return
@@ -150,7 +151,7 @@ class _Worker:
     def _add_reference(self, message: Message) -> None:
         try:
             reference = self._bag.deserialize(message)
-            self._pipeline.aligner.add_evidence(_nanoseconds(reference), to_depth(reference))
+            self._pipeline.aligner.add_evidence(stamp_ns(reference), to_depth(reference))
         except (MessageError, ImageError) as error:
             self._pipeline.aligner.refuse_evidence(str(error))
 
@@ -170,8 +171,3 @@ class _Tally:
 
 def _reason(worker: _Worker, bag: InputBag) -> str:
     return worker.skipped.reason or bag.damage or 'the topic has no messages'
-
-
-def _nanoseconds(message: Any) -> int:
-    stamp = message.header.stamp
-    return stamp.sec * 1_000_000_000 + stamp.nanosec

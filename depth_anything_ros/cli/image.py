@@ -21,8 +21,9 @@ from depth_anything_ros.cli.files import (
     write_depth,
     write_picture,
 )
-from depth_anything_ros.cli.pipeline import PREDICTION_ERRORS, Pipeline
+from depth_anything_ros.cli.pipeline import Pipeline
 from depth_anything_ros.cli.ply import write_ply
+from depth_anything_ros.estimation import PREDICTION_ERRORS
 from depth_anything_ros.geometry import CameraInfoError, CameraModel, point_cloud
 
 _logger = logging.getLogger(__name__)

@@ -15,20 +15,10 @@ from depth_anything_ros.alignment import (
     FixedSource,
     NoSource,
 )
-from depth_anything_ros.checkpoints import CheckpointError
+from depth_anything_ros.checkpoints import name_or_default
 from depth_anything_ros.cli.errors import CommandError, UsageError
-from depth_anything_ros.estimation import (
-    BackendUnavailableError,
-    DepthEstimator,
-    DeviceUnavailableError,
-    ImageShapeError,
-    NonFinitePredictionError,
-    Prediction,
-)
+from depth_anything_ros.estimation import UNAVAILABLE_ERRORS, DepthEstimator, Prediction
 from depth_anything_ros.geometry import mark_depth
-
-DEFAULT_MODEL = 'v2-small'
-PREDICTION_ERRORS = (ImageShapeError, NonFinitePredictionError)
 
 
 @dataclass(frozen=True)
@@ -62,7 +52,7 @@ class Pipeline:
         return cls(make_estimator(args, args.backend), Aligner(source), args)
 
     def __call__(self, image: np.ndarray, stamp_ns: int = 0) -> Frame:
-        """Predict a uint8 RGB (H, W, 3) image taken at this time; raises PREDICTION_ERRORS."""
+        """Predict a uint8 RGB (H, W, 3) image taken at this time; raises estimation.PREDICTION_ERRORS."""
         prediction = self.estimator(image)
         if prediction.kind == 'depth':
             depth = prediction.values
@@ -80,11 +70,9 @@ def make_estimator(args: Namespace, backend: str) -> DepthEstimator:
 
     Raises UsageError for options that do not fit it, and CommandError if it cannot be had.
     """
-    # Without a checkpoint an empty name means the default; with one, what the file says of itself.
-    model = args.model or (None if args.checkpoint else DEFAULT_MODEL)
     try:
         return DepthEstimator(
-            model,
+            name_or_default(args.model, args.checkpoint),
             args.checkpoint or None,
             args.device,
             args.precision,
@@ -92,7 +80,7 @@ def make_estimator(args: Namespace, backend: str) -> DepthEstimator:
             args.input_size,
             accept_license=args.accept_license,
         )
-    except (CheckpointError, BackendUnavailableError, DeviceUnavailableError) as error:
+    except UNAVAILABLE_ERRORS as error:
         raise CommandError(str(error)) from error
     except ValueError as error:  # a precision or an input size that cannot be
         raise UsageError(str(error)) from error

@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from depth_anything_ros.cli.errors import CommandError, UsageError
 from depth_anything_ros.cli.files import depth_path, replacing, side_by_side, write_depth
-from depth_anything_ros.cli.pipeline import PREDICTION_ERRORS, Pipeline
+from depth_anything_ros.cli.pipeline import Pipeline
+from depth_anything_ros.estimation import PREDICTION_ERRORS
 
 _logger = logging.getLogger(__name__)
 

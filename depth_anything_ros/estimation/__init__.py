@@ -6,12 +6,19 @@ from depth_anything_ros.estimation.backends import (
     DeviceUnavailableError,
     PrecisionUnavailableError,
 )
-from depth_anything_ros.estimation.estimator import DepthEstimator, NonFinitePredictionError
+from depth_anything_ros.estimation.estimator import (
+    PREDICTION_ERRORS,
+    UNAVAILABLE_ERRORS,
+    DepthEstimator,
+    NonFinitePredictionError,
+)
 from depth_anything_ros.estimation.prediction import Prediction, Timings
 from depth_anything_ros.estimation.preprocessing import ImageShapeError, network_size, preprocess
 
 __all__ = [
     'BACKENDS',
+    'PREDICTION_ERRORS',
+    'UNAVAILABLE_ERRORS',
     'BackendUnavailableError',
     'DepthEstimator',
     'DeviceUnavailableError',

@@ -9,7 +9,13 @@ import torch
 import torch.nn.functional as F
 
 from depth_anything_ros import checkpoints
-from depth_anything_ros.estimation.backends import make_backend, resolve_device, resolve_precision
+from depth_anything_ros.estimation.backends import (
+    BackendUnavailableError,
+    DeviceUnavailableError,
+    make_backend,
+    resolve_device,
+    resolve_precision,
+)
 from depth_anything_ros.estimation.prediction import Prediction, Timings
 from depth_anything_ros.estimation.preprocessing import (
     ImageShapeError,
@@ -22,6 +28,11 @@ from depth_anything_ros.network import DepthAnything
 
 class NonFinitePredictionError(ArithmeticError):
     """The network gave NaN or infinity."""
+
+
+# What a DepthEstimator raises for an image, and, beside the ValueError of a wrong option, when it is made.
+PREDICTION_ERRORS = (ImageShapeError, NonFinitePredictionError)
+UNAVAILABLE_ERRORS = (checkpoints.CheckpointError, BackendUnavailableError, DeviceUnavailableError)
 
 
 class DepthEstimator:
@@ -112,10 +123,6 @@ class DepthEstimator:
         values = output.cpu().numpy()
         timings = Timings(prepared - start, computed - prepared, perf_counter() - computed)
         return [Prediction(value, self.kind, seen, timings) for value in values]
-
-    def warm_up(self, height: int, width: int) -> None:
-        """Compile and allocate for images of this size, so that the first real one is not late."""
-        self(np.zeros((height, width, 3), np.uint8))
 
     def close(self) -> None:
         """Give the memory back; the estimator is of no use afterwards."""

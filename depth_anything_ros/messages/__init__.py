@@ -3,6 +3,7 @@
 from depth_anything_ros.messages.bridge import BridgeReport, bridge_report
 from depth_anything_ros.messages.compressed import compressed_to_rgb
 from depth_anything_ros.messages.errors import ImageError, MalformedImageError, UnsupportedEncodingError
+from depth_anything_ros.messages.headers import stamp_ns
 from depth_anything_ros.messages.images import to_depth, to_rgb
 from depth_anything_ros.messages.outgoing import (
     POINT_FIELDS,
@@ -27,6 +28,7 @@ __all__ = [
     'names_rectified_images',
     'pack_points',
     'sibling',
+    'stamp_ns',
     'to_depth',
     'to_rgb',
 ]

@@ -20,15 +20,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool
 
 from depth_anything_ros.alignment import Aligner, AlignmentSource, DepthSource, FixedSource, NoSource
-from depth_anything_ros.checkpoints import CheckpointError
-from depth_anything_ros.estimation import (
-    BackendUnavailableError,
-    DepthEstimator,
-    DeviceUnavailableError,
-    ImageShapeError,
-    NonFinitePredictionError,
-    Prediction,
-)
+from depth_anything_ros.checkpoints import name_or_default
+from depth_anything_ros.estimation import PREDICTION_ERRORS, UNAVAILABLE_ERRORS, DepthEstimator, Prediction
 from depth_anything_ros.geometry import Camera, CameraInfoError, Cameras, PointCloud, mark_depth, point_cloud
 from depth_anything_ros.messages import (
     ImageError,
@@ -36,6 +29,7 @@ from depth_anything_ros.messages import (
     compressed_to_rgb,
     names_rectified_images,
     sibling,
+    stamp_ns,
     to_depth,
     to_rgb,
 )
@@ -52,8 +46,8 @@ except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
 # The user's to mend, so one line and no traceback. ValueError: a precision or an input size that cannot be.
-CONFIGURATION_ERRORS = (CheckpointError, BackendUnavailableError, DeviceUnavailableError, ValueError)
-FRAME_ERRORS = (ImageError, ImageShapeError, NonFinitePredictionError)
+CONFIGURATION_ERRORS = (*UNAVAILABLE_ERRORS, ValueError)
+FRAME_ERRORS = (ImageError, *PREDICTION_ERRORS)
 # How long a worker may take to finish its frame before we stop waiting for it.
 _JOIN_S = 30.0
 
@@ -104,11 +98,9 @@ class DepthNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and offer the topics; FAILURE, with the reason in the log, if there is no model."""
         settings = self._settings
-        # Without a checkpoint an empty name means the default; with one, what the file says of itself.
-        model = settings.model or (None if settings.checkpoint else 'v2-small')
         try:
             self._estimator = DepthEstimator(
-                model,
+                name_or_default(settings.model, settings.checkpoint),
                 settings.checkpoint or None,
                 settings.device,
                 settings.precision,
@@ -253,7 +245,7 @@ class DepthNode(LifecycleNode):
 
     def _on_reference(self, message: Image) -> None:
         try:
-            self._aligner.add_evidence(_nanoseconds(message), to_depth(message))
+            self._aligner.add_evidence(stamp_ns(message), to_depth(message))
         except ImageError as error:
             self._aligner.refuse_evidence(f'scale_reference: {error}')
             self._complaints.warn(f'scale_reference: {error}')
@@ -306,23 +298,21 @@ class DepthNode(LifecycleNode):
             self._warm_up(image)
             self._statistics.note_skipped()
             return
-        self._aligner.expect(_nanoseconds(message))
+        self._aligner.expect(stamp_ns(message))
         prediction = self._estimator(image, at_network_size=settings.output_size == 'network')
         camera = self._find_camera(message, image.shape[:2], prediction.values.shape)
         depth = self._metres(message, prediction)
-        published = False
-        if outputs.RELATIVE in wanted and prediction.kind == 'disparity':
-            self._outputs.publish_image(outputs.RELATIVE, message.header, prediction.values, '32FC1')
-            published = True
-        if outputs.COLOR in wanted:
-            self._outputs.publish_color(message.header, prediction.nearness, settings.colormap)
-            published = True
-        if depth is not None:
-            published |= self._publish_metres(message, depth, camera, image, wanted)
-        if not published:
+        possible = _possible(wanted, prediction, depth, camera)
+        if not possible:
             self._statistics.note_withheld()
             return
-        age_ns = self.get_clock().now().nanoseconds - _nanoseconds(message)
+        if outputs.RELATIVE in possible:
+            self._outputs.publish_image(outputs.RELATIVE, message.header, prediction.values, '32FC1')
+        if outputs.COLOR in possible:
+            self._outputs.publish_color(message.header, prediction.nearness, settings.colormap)
+        if possible & outputs.METRES:
+            self._publish_metres(message, depth, camera, image, possible)
+        age_ns = self.get_clock().now().nanoseconds - stamp_ns(message)
         self._statistics.note_output(age_ns / 1e9, monotonic() - frame.arrived)
 
     def _warm_up(self, image: np.ndarray) -> None:
@@ -338,7 +328,7 @@ class DepthNode(LifecycleNode):
         if prediction.kind == 'depth':
             depth = prediction.values
         else:
-            alignment = self._aligner.update(_nanoseconds(message), prediction.values)
+            alignment = self._aligner.update(stamp_ns(message), prediction.values)
             if alignment is None:
                 return None
             depth = alignment.depth(prediction.values)
@@ -360,12 +350,9 @@ class DepthNode(LifecycleNode):
         depth: np.ndarray,
         camera: Camera | None,
         image: np.ndarray,
-        wanted: set[str],
-    ) -> bool:
-        """Publish what is wanted and can be had; returns whether anything was."""
+        possible: set[str],
+    ) -> None:
         header = message.header
-        # Without a calibration these two wait.
-        possible = wanted if camera else wanted - {outputs.DEPTH_INFO, outputs.POINTS}
         if outputs.DEPTH in possible:
             rectified = camera.rectifier(depth) if camera and camera.rectifier else depth
             self._outputs.publish_image(outputs.DEPTH, header, rectified, '32FC1')
@@ -375,7 +362,6 @@ class DepthNode(LifecycleNode):
             self._outputs.publish_millimetres(header, depth)
         if outputs.POINTS in possible:
             self._outputs.publish_points(header, self._cloud(depth, camera, image))
-        return bool(possible & outputs.METRES)
 
     def _cloud(self, depth: np.ndarray, camera: Camera, image: np.ndarray) -> PointCloud:
         settings = self._settings
@@ -469,6 +455,18 @@ class DepthNode(LifecycleNode):
         return make_status(name, DiagnosticStatus.OK, 'calibrated', values, hardware)
 
 
+def _possible(wanted: set[str], prediction: Prediction, depth: np.ndarray | None, camera: Camera | None) -> set[str]:
+    """What of the wanted topics this frame can serve."""
+    missing = set()
+    if prediction.kind == 'depth':
+        missing.add(outputs.RELATIVE)
+    if depth is None:
+        missing |= outputs.METRES
+    if camera is None:
+        missing |= {outputs.DEPTH_INFO, outputs.POINTS}
+    return wanted - missing
+
+
 def _make_aligner(settings: Settings) -> Aligner:
     sources = {
         'none': NoSource,
@@ -483,8 +481,3 @@ def _make_aligner(settings: Settings) -> Aligner:
         min_samples=settings.alignment_min_samples,
         min_explained=settings.alignment_min_explained,
     )
-
-
-def _nanoseconds(message) -> int:
-    stamp = message.header.stamp
-    return stamp.sec * 1_000_000_000 + stamp.nanosec

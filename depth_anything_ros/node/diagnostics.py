@@ -31,7 +31,7 @@ class FrameStatistics:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._counts = Counter(dict.fromkeys(COUNTS, 0))
+        self._counts = Counter()
         # (time of the output, latency from stamp, latency from arrival), in seconds.
         self._published: deque[tuple[float, float, float]] = deque()
         self._last_at: dict[str, float] = {}

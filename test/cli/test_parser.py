@@ -6,9 +6,9 @@ from time import perf_counter
 import pytest
 import yaml
 
+from depth_anything_ros.checkpoints import DEFAULT_MODEL
 from depth_anything_ros.cli import parser
 from depth_anything_ros.cli.main import main
-from depth_anything_ros.cli.pipeline import DEFAULT_MODEL
 from depth_anything_ros.estimation.backends import BACKENDS, PRECISIONS
 from depth_anything_ros.geometry import COLORMAPS
 

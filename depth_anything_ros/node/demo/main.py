@@ -25,7 +25,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from depth_anything_ros.checkpoints import UNTRAINED
 from depth_anything_ros.cli.ply import write_ply
 from depth_anything_ros.geometry import colorize
-from depth_anything_ros.messages import to_rgb
+from depth_anything_ros.messages import stamp_ns, to_rgb
 from depth_anything_ros.node.demo.scene import Scene, motorcycle
 
 _FRAMES = 10
@@ -67,8 +67,7 @@ class Subscriber(Node):
     def _on_color(self, message: Image) -> None:
         # Colour comes with metres and without, so it stands for the frame.
         self.colors.append(to_rgb(message).copy())
-        stamp = message.header.stamp
-        self.latencies_s.append(self.get_clock().now().nanoseconds / 1e9 - (stamp.sec + stamp.nanosec / 1e9))
+        self.latencies_s.append((self.get_clock().now().nanoseconds - stamp_ns(message)) / 1e9)
 
     def _on_info(self, message: CameraInfo) -> None:
         self.info = message
