@@ -14,6 +14,7 @@ ros = [
 ]
 openvino = ['openvino>=2024.4']
 onnx = ['onnx>=1.16', 'onnxscript>=0.1', 'onnxruntime>=1.18']
+plot = ['matplotlib>=3.5']
 train = [
     'accelerate>=1.0',
     'jsonargparse[signatures]>=4.30',
@@ -25,6 +26,7 @@ test = [
     'codespell>=2.3',
     # PyPI's pure-Python cv_bridge: the tests check that its faults do not reach us.
     'cv-bridge==1.13.0.post0',
+    'matplotlib>=3.5',
     'psutil>=5.9',
     'pytest>=8',
     'pytest-timeout>=2.3',
@@ -58,6 +60,7 @@ setup(
         'ros': ros,
         'openvino': openvino,
         'onnx': onnx,
+        'plot': plot,
         'train': train,
         'test': test,
     },

@@ -28,7 +28,11 @@ PARAMETERS = (
     ('model', 'model', 'name in the catalogue, such as v2-small'),
     ('checkpoint', 'checkpoint', 'weight file of that model'),
     ('device', 'device', 'auto, cpu, cuda, cuda:N'),
-    ('alignment_source', 'alignment.source', 'where metres come from: none, fixed or depth'),
+    (
+        'alignment_source',
+        'alignment.source',
+        'where metres come from: none, fixed, depth, points, scan, range, ground, camera or an installed one',
+    ),
     ('image_transport', 'image_transport', 'raw or compressed'),
 )
 
@@ -47,7 +51,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 'scale_reference',
                 default_value='scale_reference',
-                description='registered depth image for alignment_source:=depth',
+                description='what alignment_source measures by: a depth image, PointCloud2, LaserScan or Range',
             ),
             *(
                 DeclareLaunchArgument(argument, default_value='', description=f'{meaning}; empty: params_file')

@@ -18,13 +18,14 @@ ROSDEP_KEYS = {
     'numpy': 'python3-numpy',
     'rosbags': 'python3-rosbags-pip',
     'safetensors': 'python3-timm-pip',  # has no key; timm brings it
+    'tf2_ros': 'tf2_ros_py',  # the package tf2_ros is the C++ library, without Python
     'timm': 'python3-timm-pip',
     'torch': 'python3-pytorch-pip',
     'tqdm': 'python3-tqdm',
     'yaml': 'python3-yaml',
 }
-# Imported only when asked for, and named in the error otherwise: a backend, and the demo's picture.
-OPTIONAL = {'openvino', 'skimage'}
+# Imported only when asked for, and named in the error otherwise: a plot, a backend, and the demo's picture.
+OPTIONAL = {'matplotlib', 'openvino', 'skimage'}
 # What plugins_description.xml of rviz_default_plugins (and rviz_common) registers, from Humble on.
 RVIZ_CLASSES = {
     'rviz_common/Displays',
@@ -110,7 +111,7 @@ def test_what_make_setup_installs_is_pinned_and_allowed(setup_py):
     lines = [line.partition('#')[0].strip() for line in (ROOT / 'constraints.txt').read_text().splitlines()]
     pins = {pin.name: pin.specifier for pin in map(Requirement, filter(None, lines))}
     extras = setup_py['extras_require']
-    assert set(extras) == {'ros', 'openvino', 'onnx', 'train', 'test'}
+    assert set(extras) == {'ros', 'openvino', 'onnx', 'plot', 'train', 'test'}
     installed = setup_py['install_requires'] + extras['ros'] + extras['openvino'] + extras['test']
     for requirement in map(Requirement, installed):
         if requirement.name == 'pyyaml':  # any version serves

@@ -1,40 +1,53 @@
-"""From relative to metric: the alignment value, the robust fit, and the sources of evidence."""
+"""From relative to metric: the hook and its sources, the robust fit, and its tracking over time."""
 
-from depth_anything_ros.alignment.aligner import Aligner, AlignmentState
-from depth_anything_ros.alignment.fit import (
+from depth_anything_ros.alignment.aligner import AlignedFrame, Aligner, AlignerSettings, AlignmentState
+from depth_anything_ros.alignment.alignment import (
     Alignment,
     AlignmentError,
     DegenerateEvidenceError,
     TooFewSamplesError,
     UninformativeDisparityError,
-    fit_scale_shift,
 )
-from depth_anything_ros.alignment.sources import (
-    SOURCES,
+from depth_anything_ros.alignment.fit import fit_scale_shift
+from depth_anything_ros.alignment.hook import (
+    SCALE_REFERENCE,
     AlignmentSource,
-    DepthSource,
     EvidenceError,
-    FixedSource,
-    NoSource,
+    FrameSource,
+    Prior,
     Samples,
-    SparseDepth,
+    View,
+    parameter,
+    parameters_of,
 )
+from depth_anything_ros.alignment.registry import ENTRY_POINTS, UnknownSourceError, make_source, source_types
+from depth_anything_ros.alignment.stabilizer import Stabilizer
+from depth_anything_ros.alignment.tracker import Tracker
 
 __all__ = [
-    'SOURCES',
+    'ENTRY_POINTS',
+    'SCALE_REFERENCE',
+    'AlignedFrame',
     'Aligner',
+    'AlignerSettings',
     'Alignment',
     'AlignmentError',
     'AlignmentSource',
     'AlignmentState',
     'DegenerateEvidenceError',
-    'DepthSource',
     'EvidenceError',
-    'FixedSource',
-    'NoSource',
+    'FrameSource',
+    'Prior',
     'Samples',
-    'SparseDepth',
+    'Stabilizer',
     'TooFewSamplesError',
+    'Tracker',
     'UninformativeDisparityError',
+    'UnknownSourceError',
+    'View',
     'fit_scale_shift',
+    'make_source',
+    'parameter',
+    'parameters_of',
+    'source_types',
 ]

@@ -1,27 +1,80 @@
-"""Which alignment holds for a frame: evidence and predictions matched in time."""
+"""Which alignment holds for a frame: evidence and predictions matched in time, fitted, and tracked."""
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from threading import Lock
+from math import hypot
+from threading import Lock, RLock
 from typing import Any
 
 import numpy as np
 
-from depth_anything_ros.alignment.fit import (
+from depth_anything_ros.alignment.alignment import (
     Alignment,
     AlignmentError,
+    DegenerateEvidenceError,
     UninformativeDisparityError,
-    fit_scale_shift,
 )
-from depth_anything_ros.alignment.sources import AlignmentSource, EvidenceError
+from depth_anything_ros.alignment.field import MAX_ORDER, fit_field
+from depth_anything_ros.alignment.fit import fit_scale_shift
+from depth_anything_ros.alignment.hook import AlignmentSource, EvidenceError, Prior, Samples, View
+from depth_anything_ros.alignment.sources import CameraSource, NoSource
+from depth_anything_ros.alignment.stabilizer import Stabilizer
+from depth_anything_ros.alignment.tracker import Tracker
+from depth_anything_ros.geometry.transforms import TransformError
+from depth_anything_ros.messages import InvalidMessageError, stamp_ns
 
-_REMEMBERED_PREDICTIONS = 8
+# Evidence later than its frame finds it among these: as many as fit into the bytes, two at least.
+_REMEMBERED_BYTES = 64 << 20
 # At 100 Hz more than two seconds; each piece is condensed to a few thousand samples.
 _REMEMBERED_EVIDENCE = 256
 # A step back in time larger than this is a restarted bag or simulation, not a late message.
 _RESTART_NS = 1_000_000_000
+# A network errs alike at neighbouring pixels: all samples in a cell of this grid count as one.
+_INDEPENDENT_CELLS = (6, 8)
+# Pixels looked at to tell what an image's disparity spans.
+_SPAN_PIXELS = 4000
+# Relative standard deviation of depth at the nearest pixels of the image beyond which a fit does not reach them.
+_MAX_NEAR_SIGMA = 0.3
+
+# What a source says of its evidence; anything else is a fault in the source.
+_EVIDENCE_ERRORS = (AlignmentError, EvidenceError, InvalidMessageError, TransformError)
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AlignerSettings:
+    """What may be changed while an aligner runs.
+
+    max_age_s: an alignment without evidence for longer than this is dropped, and metres stop.
+    max_time_difference_s: how far apart in stamp evidence and frame may be.
+    min_samples, min_explained: what a fit needs to be believed (Alignment.explained).
+    field_order: 0: one scale for the image; 1, 2: one that varies over it (field.py), if the evidence covers it.
+    drift: how much the scale may wander within a second, relative (tracker.py).
+    stabilizer_s: time constant of the flicker's removal (stabilizer.py), 0: off.
+    correct_metric_model: align a metric model like a relative one, rather than believe it.
+    """
+
+    max_age_s: float = 2.0
+    max_time_difference_s: float = 0.05
+    min_samples: int = 50
+    min_explained: float = 0.3
+    field_order: int = 0
+    drift: float = 0.1
+    stabilizer_s: float = 0.0
+    correct_metric_model: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what cannot be."""
+        if self.field_order not in range(MAX_ORDER + 1):
+            raise ValueError(f'field_order must be 0 to {MAX_ORDER}, got {self.field_order}')
+        for name in ('max_age_s', 'max_time_difference_s', 'min_samples', 'drift', 'stabilizer_s'):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f'{name} must not be negative, got {getattr(self, name)}')
 
 
 @dataclass(frozen=True)
@@ -29,9 +82,10 @@ class AlignmentState:
     """What diagnostics show.
 
     current: the alignment in force for the last frame, or None: then there are no metres.
-    problem: why there is none, or why the last evidence was refused; empty when all is well.
-    age_s: of the evidence behind it when the last frame was taken; None for a constant.
-    fits, refused, unmatched: counts since the start, unmatched being evidence of no frame's moment.
+    problem: why there is none, or what was wrong with the last evidence; empty when all is well.
+    age_s: of the evidence behind it when the last frame was taken; None for what does not age.
+    fits, refused, unmatched, gated: counts since the start: of what was used, of what could not be, of evidence of no
+    frame's moment, and of fits held back since they disagree with the alignment. held: by hold().
     """
 
     current: Alignment | None
@@ -40,156 +94,355 @@ class AlignmentState:
     fits: int = 0
     refused: int = 0
     unmatched: int = 0
+    gated: int = 0
+    held: bool = False
+
+
+@dataclass(frozen=True)
+class AlignedFrame:
+    """A frame with what is known of its metres.
+
+    disparity: float32 (H, W), stabilised; what the alignment refers to. depth: float32 (H, W) metres, None if nothing
+    gives metres. alignment: None without metres, and for a metric model that is believed.
+    """
+
+    disparity: np.ndarray
+    depth: np.ndarray | None
+    alignment: Alignment | None
+
+    def sigma(self) -> np.ndarray | None:
+        """Standard deviation of depth, float32 (H, W) metres; None if nobody knows it."""
+        return self.alignment.sigma(self.disparity) if self.alignment else None
 
 
 class Aligner:
     """Keeps the alignment that holds now.
 
-    A frame goes through expect, when its work begins, and update, when its disparity is there; a slow network has
+    A frame goes through expect, when its work begins, and align, when its prediction is there; a slow network has
     seconds between the two, in which the evidence of that moment is kept. Evidence may come before or after its
     frame. Evidence of another moment than any frame is not used: a moving robot would get wrong metres.
 
-    max_age_s: an alignment older than this is dropped, and metres stop.
-    max_time_difference_s: how far apart in stamp evidence and frame may be.
-    min_samples, min_explained: what a fit needs to be believed (Alignment.explained).
-
-    add_evidence may be called from another thread than the rest.
+    add_message, is_waiting_for, realign and hold may be called from other threads than the rest.
     """
 
-    def __init__(
-        self,
-        source: AlignmentSource,
-        *,
-        max_age_s: float = 2.0,
-        max_time_difference_s: float = 0.05,
-        min_samples: int = 50,
-        min_explained: float = 0.3,
-    ) -> None:
+    def __init__(self, source: AlignmentSource, settings: AlignerSettings | None = None) -> None:
         self._source = source
-        self._max_age_ns = int(max_age_s * 1e9)
-        self._max_difference_ns = int(max_time_difference_s * 1e9)
-        self._min_samples = min_samples
-        self._min_explained = min_explained
+        self.settings = settings or AlignerSettings()
+        self._tracker = Tracker(self.settings.drift)
+        self._stabilizer = Stabilizer(self.settings.stabilizer_s)
+        # Of evidence and counts; never held for long.
         self._lock = Lock()
         self._evidence: list[tuple[int, Any]] = []
-        self._expected_ns: int | None = None
-        self._predictions: deque[tuple[int, np.ndarray]] = deque(maxlen=_REMEMBERED_PREDICTIONS)
-        self._fitted: Alignment | None = None
-        self._refusal = self._mismatch = ''
-        self._state = AlignmentState(source.constant)
         self._counts = Counter()
+        self._expected_ns: int | None = None
+        # Of all the rest.
+        self._working = RLock()
+        self._views: deque[View] = deque()
+        self._constant: Alignment | None = None
+        self._refusal = self._mismatch = ''
+        self._held = False
+        self._state = AlignmentState(None)
+
+    @property
+    def topics(self) -> Mapping[str, str]:
+        """What to subscribe to: message type by topic name."""
+        return self._source.topics
 
     @property
     def state(self) -> AlignmentState:
-        """The state after the last update, with the counts of now."""
+        """The state after the last frame, with the counts of now."""
         with self._lock:
-            return replace(self._state, **self._counts)
+            return replace(self._state, held=self._held, **self._counts)
 
-    def add_evidence(self, stamp_ns: int, evidence: Any) -> None:
-        """Keep evidence until the frame of its moment has been predicted."""
-        condensed = self._source.condense(evidence)
+    def add_message(self, topic: str, message: Any) -> str | None:
+        """Keep a stamped message until the frame of its moment has been predicted; returns why not, if so."""
+        try:
+            evidence, stamp = self._source.read(topic, message), stamp_ns(message)
+        except Exception as error:  # a foreign source must not end the node
+            reason = f'{topic}: {_reason(error)}'
+            self.refuse_evidence(reason)
+            return reason
         with self._lock:
-            self._evidence.append((stamp_ns, condensed))
+            self._evidence.append((stamp, evidence))
             if len(self._evidence) > _REMEMBERED_EVIDENCE:
                 # The oldest goes, but not what the frame in work waits for.
-                spare = (i for i, (stamp, _) in enumerate(self._evidence) if not self._is_expected(stamp))
+                spare = (i for i, (other, _) in enumerate(self._evidence) if not self._is_expected(other))
                 del self._evidence[next(spare, 0)]
                 self._counts['unmatched'] += 1
+        return None
 
     def refuse_evidence(self, reason: str) -> None:
-        """Count evidence that could not even be read."""
-        self._refuse(reason)
+        """Count evidence that could not be used."""
+        self._refusal = reason
+        self._count('refused')
 
     def expect(self, stamp_ns: int) -> None:
         """Say that the frame with this stamp is in work: its evidence must wait for it."""
         with self._lock:
             self._expected_ns = stamp_ns
 
-    def update(self, stamp_ns: int, disparity: np.ndarray) -> Alignment | None:
-        """Take a frame's (H, W) disparity, and say which alignment holds for it, if any."""
-        if self._source.constant is not None:
-            return self._source.constant
-        if not self._source.wants_evidence:
-            self._state = AlignmentState(None, 'alignment.source is none')
-            return None
-        if self._predictions and stamp_ns < self._predictions[-1][0] - _RESTART_NS:
-            self._forget('time went back: the alignment of before is forgotten')
-        self._predictions.append((stamp_ns, disparity))
-        self._fit_ripe_evidence(stamp_ns)
-        return self._judge(stamp_ns)
+    def is_waiting_for(self, stamp_ns: int) -> bool:
+        """Whether evidence of this moment waits while the alignment grows old: better take that frame than a newer."""
+        last_ns = self._tracker.stamp_ns
+        if last_ns is not None and stamp_ns - last_ns < self.settings.max_age_s * 0.5e9:
+            return False
+        with self._lock:
+            return any(self._is_near(evidence_ns, stamp_ns) for evidence_ns, _ in self._evidence)
 
-    def _is_expected(self, stamp_ns: int) -> bool:
-        return self._expected_ns is not None and abs(stamp_ns - self._expected_ns) <= self._max_difference_ns
+    def align(self, view: View) -> AlignedFrame:
+        """Take a predicted frame, and give its metres, if anything does."""
+        with self._working:
+            settings = self.settings
+            if view.kind == 'depth' and not (settings.correct_metric_model or isinstance(self._source, CameraSource)):
+                self._state = AlignmentState(None)
+                return AlignedFrame(view.disparity, view.values, None)
+            self._tracker.drift = settings.drift
+            view = self._stabilized(view)
+            if self._source.topics:
+                self._take_messages(view)
+            elif not self._held:
+                self._measure(None, view, view.stamp_ns)
+            alignment = self._judge(view.stamp_ns)
+            depth = alignment.depth(view.disparity) if alignment else None
+            return AlignedFrame(view.disparity, depth, alignment)
+
+    def realign(self) -> None:
+        """Forget the alignment, and start anew with the next evidence."""
+        with self._working:
+            self._forget('realigned: no evidence since')
+
+    def hold(self, on: bool) -> str:
+        """Freeze the alignment, which then neither follows evidence nor ages, or let go; returns why not, if so."""
+        with self._working:
+            if on and self._state.current is None:
+                return 'there is no alignment to hold'
+            self._held = on
+            return ''
+
+    def _stabilized(self, view: View) -> View:
+        self._stabilizer.time_constant_s = self.settings.stabilizer_s
+        disparity = self._stabilizer(view.stamp_ns, view.disparity, view.image)
+        if disparity is view.disparity:
+            return view
+        if view.kind == 'disparity':
+            return replace(view, values=disparity)
+        with np.errstate(divide='ignore'):
+            return replace(view, values=np.float32(1.0) / disparity)
+
+    def _is_near(self, evidence_ns: int, stamp_ns: int) -> bool:
+        return abs(evidence_ns - stamp_ns) <= self.settings.max_time_difference_s * 1e9
+
+    def _is_expected(self, evidence_ns: int) -> bool:
+        return self._expected_ns is not None and self._is_near(evidence_ns, self._expected_ns)
 
     def _forget(self, reason: str) -> None:
-        self._predictions.clear()
+        self._views.clear()
         with self._lock:
             self._evidence.clear()
-        self._fitted = None
-        self._refusal = reason
+        self._tracker.forget()
+        self._held = False
+        self._refusal, self._mismatch = reason, ''
 
-    def _fit_ripe_evidence(self, stamp_ns: int) -> None:
-        """Fit the evidence whose moment has come, of this frame or an earlier one: for each the nearest only."""
+    def _take_messages(self, view: View) -> None:
+        if self._views and view.stamp_ns < self._views[-1].stamp_ns - _RESTART_NS:
+            self._forget('time went back: the alignment of before is forgotten')
+        self._views.append(view)
+        while len(self._views) > 2 and sum(item.values.nbytes for item in self._views) > _REMEMBERED_BYTES:
+            self._views.popleft()
+        for evidence_ns, evidence, match in self._ripe_evidence(view.stamp_ns):
+            last_ns = self._tracker.stamp_ns
+            # What comes later than what we have learnt since is of no use.
+            if not self._held and (last_ns is None or evidence_ns >= last_ns):
+                self._measure(evidence, match, evidence_ns)
+
+    def _ripe_evidence(self, now_ns: int) -> list[tuple[int, Any, View]]:
+        """The evidence whose moment has come, of this frame or an earlier one: for each the nearest only, in order."""
+        # What is later than this frame may be of the next one's moment, and waits for that unless this one is nearer.
+        horizon_ns = now_ns + int(self.settings.max_time_difference_s * 1e9)
+        if len(self._views) > 1:
+            horizon_ns = min(horizon_ns, now_ns + max(now_ns - self._views[-2].stamp_ns, 0) // 2)
         with self._lock:
-            ripe = [item for item in self._evidence if item[0] <= stamp_ns + self._max_difference_ns]
-            self._evidence = [item for item in self._evidence if item[0] > stamp_ns + self._max_difference_ns]
+            ripe = [item for item in self._evidence if item[0] <= horizon_ns]
+            self._evidence = [item for item in self._evidence if item[0] > horizon_ns]
         nearest: dict[int, tuple[int, int, Any]] = {}
         for evidence_ns, evidence in ripe:
-            index = min(range(len(self._predictions)), key=lambda i: abs(self._predictions[i][0] - evidence_ns))
-            apart = abs(self._predictions[index][0] - evidence_ns)
-            if apart > self._max_difference_ns:
+            index = min(range(len(self._views)), key=lambda i: abs(self._views[i].stamp_ns - evidence_ns))
+            apart = abs(self._views[index].stamp_ns - evidence_ns)
+            if not self._is_near(evidence_ns, self._views[index].stamp_ns):
                 self._count('unmatched')
                 self._mismatch = (
                     f'the last evidence is {apart / 1e9:.3f} s from the nearest frame in work, more than '
-                    f'alignment.max_time_difference_s = {self._max_difference_ns / 1e9:g}'
+                    f'alignment.max_time_difference_s = {self.settings.max_time_difference_s:g}'
                 )
             elif index not in nearest or apart < nearest[index][0]:
                 nearest[index] = apart, evidence_ns, evidence
-        for index, (_, evidence_ns, evidence) in sorted(nearest.items()):
-            self._fit(evidence_ns, evidence, self._predictions[index][1])
+        used = {evidence_ns for _, evidence_ns, _ in nearest.values()}
+        with self._lock:
+            self._evidence += [item for item in ripe if item[0] > now_ns and item[0] not in used]
+        return [(evidence_ns, evidence, self._views[i]) for i, (_, evidence_ns, evidence) in sorted(nearest.items())]
 
-    def _fit(self, evidence_ns: int, evidence: Any, disparity: np.ndarray) -> None:
-        if self._fitted is not None and evidence_ns < (self._fitted.stamp_ns or 0):
-            return  # it comes later than what we have learnt since
+    def _measure(self, evidence: Any, view: View, evidence_ns: int) -> None:
+        """Let the source say what the evidence tells of the frame, and learn from it."""
+        self._constant = None
         try:
-            samples = self._source.samples(evidence, disparity)
-            fitted = fit_scale_shift(
-                samples.disparity,
-                samples.depth_m,
-                samples.weights,
-                min_samples=self._min_samples,
-                stamp_ns=evidence_ns,
-            )
-            if fitted.explained < self._min_explained:
-                raise UninformativeDisparityError(
-                    f'the fit explains {fitted.explained:.2f} of the spread of inverse depth, less than '
-                    f'alignment.min_explained = {self._min_explained:g}: model and evidence see different scenes'
-                )
-        except (AlignmentError, EvidenceError) as error:
-            self._refuse(str(error))
+            measured = self._source.measure(evidence, view)
+            if isinstance(measured, Alignment):
+                self._constant, self._refusal = measured, ''
+                return
+            problem = self._track(measured, view, evidence_ns)
+        except Exception as error:  # as above
+            self._refusal = _reason(error)
+            if not isinstance(self._source, NoSource):
+                self._count('refused')
             return
-        self._fitted = fitted
-        self._refusal = self._mismatch = ''
-        self._count('fits')
+        self._refusal, self._mismatch = problem, ''
 
-    def _refuse(self, reason: str) -> None:
-        self._refusal = reason
-        self._count('refused')
+    def _track(self, measured: Samples | Prior, view: View, evidence_ns: int) -> str:
+        """Update the tracker; returns what should be known of it. Raises AlignmentError."""
+        span = _span(view.disparity)
+        last_ns = self._tracker.stamp_ns
+        if last_ns is not None and evidence_ns - last_ns > self.settings.max_age_s * 1e9:
+            self._tracker.forget()
+        slope, remark = None, ''
+        if isinstance(measured, Prior):
+            fitted = _from_prior(measured, evidence_ns)
+        else:
+            fitted, slope, remark = self._fit(measured, view, span, evidence_ns)
+        held_back = self._tracker.update(fitted, fitted.scale * (span[1] - span[0]), held_at_slope=slope)
+        self._count('gated' if held_back else 'fits')
+        return held_back or remark
+
+    def _fit(
+        self, samples: Samples, view: View, span: tuple[float, float], evidence_ns: int
+    ) -> tuple[Alignment, float | None, str]:
+        """The fit, the mean of scale * disparity if its shift had to be held, and a remark in that case."""
+        pixels, disparity, depth_m, weights = _matched(samples, view.disparity)
+        independent = _independent(pixels, view.disparity.shape)
+        common = {
+            'weights': weights,
+            'min_samples': self.settings.min_samples,
+            'independent': independent,
+            'stamp_ns': evidence_ns,
+        }
+        try:
+            fitted = fit_scale_shift(disparity, depth_m, **common)
+            _check_near(fitted, span)
+        except DegenerateEvidenceError as error:
+            tracked = self._tracker.at(evidence_ns)
+            if tracked is None:
+                raise
+            fitted = fit_scale_shift(disparity, depth_m, shift=tracked.shift, **common)
+            return (
+                fitted,
+                fitted.scale * float(np.mean(disparity)),
+                f'the scale is followed at one depth only, the shift held: {error}',
+            )
+        if fitted.explained < self.settings.min_explained:
+            raise UninformativeDisparityError(
+                f'the fit explains {fitted.explained:.2f} of the spread of inverse depth, less than '
+                f'alignment.min_explained = {self.settings.min_explained:g}: model and evidence see different scenes'
+            )
+        # Not to the covariance, which the tracker averages.
+        noise = hypot(fitted.noise[0], samples.shift_sigma), hypot(fitted.noise[1], samples.scale_sigma)
+        fitted = replace(fitted, noise=noise)
+        if self.settings.field_order:
+            fitted = _with_field(fitted, pixels, disparity, depth_m, view.disparity.shape, self.settings.field_order)
+        return fitted, None, ''
 
     def _count(self, what: str) -> None:
         with self._lock:
             self._counts[what] += 1
 
     def _judge(self, stamp_ns: int) -> Alignment | None:
-        current, age_s, problem = self._fitted, None, self._refusal
+        """The alignment in force for a frame, and the state that follows."""
+        if self._held:
+            current = self._state.current
+            age_s = None if current.stamp_ns is None else (stamp_ns - current.stamp_ns) / 1e9
+            self._state = AlignmentState(current, 'held by ~/hold: evidence is not followed', age_s)
+            return current
+        if self._constant is not None:
+            self._state = AlignmentState(self._constant)
+            return self._constant
+        current, age_s, problem = self._tracker.at(stamp_ns), None, self._refusal
         if current is None:
             problem = problem or self._mismatch or 'no evidence yet'
-        elif current.stamp_ns is not None:
+        else:
             age_s = (stamp_ns - current.stamp_ns) / 1e9
-            if stamp_ns - current.stamp_ns > self._max_age_ns:
+            if age_s > self.settings.max_age_s:
                 stale = f'the last good fit is {age_s:.1f} s old, more than alignment.max_age_s'
                 cause = problem or self._mismatch
                 problem = f'{stale}; {cause}' if cause else stale
                 current = None
         self._state = AlignmentState(current, problem, age_s)
         return current
+
+
+def _reason(error: Exception) -> str:
+    """What a source says of its evidence as it is; a fault of the source itself with its kind, and logged in full."""
+    if isinstance(error, _EVIDENCE_ERRORS):
+        return str(error)
+    _logger.debug('the alignment source failed', exc_info=error)
+    return f'the alignment source failed: {type(error).__name__}: {error}'
+
+
+def _matched(samples: Samples, disparity: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """The samples inside the image: pixels (N, 2), their disparity, depth, and weights."""
+    pixels = np.asarray(samples.pixels, np.float64)
+    height, width = disparity.shape
+    with np.errstate(invalid='ignore'):
+        rounded = np.rint(pixels)
+        inside = (rounded[:, 0] >= 0) & (rounded[:, 0] < width) & (rounded[:, 1] >= 0) & (rounded[:, 1] < height)
+    columns, rows = rounded[inside].astype(np.intp).T
+    weights = None if samples.weights is None else np.asarray(samples.weights)[inside]
+    return pixels[inside], disparity[rows, columns], np.asarray(samples.depth_m)[inside], weights
+
+
+def _independent(pixels: np.ndarray, size: tuple[int, int]) -> int:
+    rows, columns = _INDEPENDENT_CELLS
+    column = np.clip(pixels[:, 0] * (columns / size[1]), 0, columns - 1).astype(np.intp)
+    row = np.clip(pixels[:, 1] * (rows / size[0]), 0, rows - 1).astype(np.intp)
+    return np.unique(row * columns + column).size
+
+
+def _span(disparity: np.ndarray) -> tuple[float, float]:
+    """5 and 95 % of an image's disparity."""
+    stride = max(1, int(np.sqrt(disparity.size / _SPAN_PIXELS)))
+    some = disparity[::stride, ::stride]
+    low, high = np.percentile(some[np.isfinite(some)], [5, 95]) if np.isfinite(some).any() else (0.0, 0.0)
+    return float(low), float(high)
+
+
+def _check_near(fitted: Alignment, span: tuple[float, float]) -> None:
+    """Raise DegenerateEvidenceError if the fit does not reach the nearest pixels: those that a robot may hit."""
+    nearest = np.float32(span[1])
+    sigma = float(fitted.sigma(nearest) / fitted.depth(nearest))
+    # A pixel's own noise is not the fit's fault.
+    own = float(np.hypot(fitted.noise[0] * fitted.depth(nearest), fitted.noise[1]))
+    if not max(sigma**2 - own**2, 0.0) <= _MAX_NEAR_SIGMA**2:
+        raise DegenerateEvidenceError(
+            f'the samples are all far away or too few: at the near end of the image depth would be uncertain by '
+            f'{100.0 * sigma:.0f} %; give evidence at several depths'
+        )
+
+
+def _from_prior(prior: Prior, evidence_ns: int) -> Alignment:
+    covariance = (prior.scale_sigma**2, 0.0, prior.shift_sigma**2)
+    return Alignment(prior.scale, prior.shift, covariance, stamp_ns=evidence_ns)
+
+
+def _with_field(
+    fitted: Alignment,
+    pixels: np.ndarray,
+    disparity: np.ndarray,
+    depth_m: np.ndarray,
+    size: tuple[int, int],
+    order: int,
+) -> Alignment:
+    with np.errstate(divide='ignore', invalid='ignore'):
+        measured = 1.0 / depth_m.astype(np.float64)
+    slope = fitted.scale * disparity.astype(np.float64)
+    usable = np.isfinite(measured) & np.isfinite(slope) & (measured > 0.0)
+    predicted = slope[usable] + fitted.shift
+    noise = np.hypot(fitted.noise[0], fitted.noise[1] * np.maximum(predicted, 0.0))
+    field = fit_field(pixels[usable], size, slope[usable], measured[usable] - predicted, noise, order)
+    return replace(fitted, field=field)

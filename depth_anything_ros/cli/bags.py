@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,8 @@ from depth_anything_ros.cli.errors import CommandError
 _logger = logging.getLogger(__name__)
 
 _METADATA_VERSION = 9
+# As rosbags renames it when it copies; the two are the same field by field.
+_ROS1_RENAMED = {'tf/msg/tfMessage': 'tf2_msgs/msg/TFMessage'}
 
 
 class BagError(CommandError):
@@ -53,6 +55,7 @@ class InputBag:
         self.path = path
         self.typestore = get_typestore(Stores.LATEST)
         self.damage: str | None = None
+        self._refused: set[str] = set()
         if not path.exists():
             raise BagError(f'{path}: no such file or folder')
         if path.is_dir() and not (path / 'metadata.yaml').exists():
@@ -79,7 +82,7 @@ class InputBag:
     @property
     def topics(self) -> dict[str, str]:
         """Message type by topic."""
-        return {connection.topic: connection.msgtype for connection in self._connections}
+        return {connection.topic: _ros2_name(connection.msgtype) for connection in self._connections}
 
     def count(self, topic: str) -> int:
         """How many messages a topic has."""
@@ -87,19 +90,30 @@ class InputBag:
 
     def first(self, topic: str) -> Message | None:
         """The first readable message of a topic, whose type must be one of ROS 2's; None if there is none."""
-        connections = [connection for connection in self._reader.connections if connection.topic == topic]
-        if not connections:  # to the library, no connections are all of them
-            return None
-        for connection, time_ns, data in self._guarded(self._reader.messages(connections)):
-            kind = _full_name(connection.msgtype)
+        for message in self.messages([topic]):
             try:
-                cdr = data if self._reader.is2 else self.typestore.ros1_to_cdr(data, kind)
-                message = Message(topic, kind, time_ns, cdr)
                 self.deserialize(message)
-            except Exception:  # as when opening; copying comes past it and says so
+            except MessageError:  # coming past it again says so
                 continue
             return message
         return None
+
+    def messages(self, topics: Collection[str]) -> Iterator[Message]:
+        """The messages of these topics, whose types must be ROS 2's, in the order of log time.
+
+        Where the bag is damaged this ends, and `damage` says why.
+        """
+        connections = [connection for connection in self._reader.connections if connection.topic in topics]
+        if not connections:  # to the library, no connections are all of them
+            return
+        for connection, time_ns, data in self._guarded(self._reader.messages(connections)):
+            kind = _ros2_name(connection.msgtype)
+            try:
+                cdr = data if self._reader.is2 else self.typestore.ros1_to_cdr(data, kind)
+            except Exception as error:  # as when opening
+                self._refuse(connection.topic, error)
+                continue
+            yield Message(connection.topic, kind, time_ns, cdr)
 
     def copy_to(self, bag: OutputBag) -> Iterator[Message]:
         """Copy all messages as they are to a new bag, and yield each that has been copied, in the order of log time.
@@ -107,20 +121,15 @@ class InputBag:
         Those of ROS 1 become CDR. Where the bag is damaged this ends, and `damage` says why.
         """
         copies, converters = self._prepare(bag.writer)
-        refused: set[str] = set()
         for connection, time_ns, data in self._guarded(self._reader.messages()):
             kind = _full_name(connection.msgtype)
             try:
                 cdr = converters[kind](data) if kind in converters else data
             except Exception as error:  # as when opening
-                if connection.topic not in refused:
-                    refused.add(connection.topic)
-                    _logger.warning(
-                        '%s: messages that cannot be converted are left out: %s', connection.topic, _describe(error)
-                    )
+                self._refuse(connection.topic, error)
                 continue
             bag.writer.write(copies[connection.id, connection.owner], time_ns, cdr)
-            yield Message(connection.topic, kind, time_ns, cdr)
+            yield Message(connection.topic, _ros2_name(kind), time_ns, cdr)
 
     def deserialize(self, message: Message) -> Any:
         """Read a message of a type that ROS 2 has; raises MessageError."""
@@ -151,6 +160,11 @@ class InputBag:
                 offered_qos_profiles=item.ext.offered_qos_profiles,
             )
         return copies, converters
+
+    def _refuse(self, topic: str, error: Exception) -> None:
+        if topic not in self._refused:
+            self._refused.add(topic)
+            _logger.warning('%s: messages that cannot be converted are left out: %s', topic, _describe(error))
 
     def _guarded(self, messages: Iterator) -> Iterator:
         try:
@@ -207,6 +221,11 @@ class OutputBag:
 def _full_name(kind: str) -> str:
     package, _, name = kind.rpartition('/')
     return kind if package.endswith(('/msg', '/srv', '/action')) else f'{package}/msg/{name}'
+
+
+def _ros2_name(kind: str) -> str:
+    kind = _full_name(kind)
+    return _ROS1_RENAMED.get(kind, kind)
 
 
 def _describe(error: Exception) -> str:

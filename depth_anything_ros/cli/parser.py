@@ -8,6 +8,7 @@ from pathlib import Path
 # The packages that own these import torch or OpenCV: test/cli/test_parser.py holds the two together.
 BACKENDS = ('auto', 'torch', 'openvino')
 PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16')
+_POSE = ('X', 'Y', 'Z', 'QX', 'QY', 'QZ', 'QW')
 COLORMAPS = ('inferno', 'magma', 'turbo', 'viridis', 'gray')
 
 
@@ -20,6 +21,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_image(commands)
     _add_video(commands)
     _add_bag(commands)
+    _add_align(commands)
     _add_bench(commands)
     return parser
 
@@ -66,25 +68,43 @@ def _add_bag(commands) -> None:
     parser = _add_command(
         commands, 'bag', 'a recording in, an MCAP bag with depth and points beside the old topics out'
     )
-    parser.add_argument(
-        'input', type=Path, metavar='IN', help='rosbag2 folder, .db3 or .mcap file, or .bag file of ROS 1'
-    )
+    _add_input(parser)
     parser.add_argument('--output', required=True, type=Path, metavar='OUT', help='rosbag2 folder')
-    parser.add_argument('--image-topic', metavar='TOPIC', help='default: the only image topic there is')
-    parser.add_argument('--camera-info-topic', metavar='TOPIC', help='default: camera_info beside the image')
     parser.add_argument('--namespace', metavar='NS', help='of the new topics (default: that of the image)')
-    parser.add_argument(
-        '--projection',
-        choices=('auto', 'raw', 'rectified'),
-        default='auto',
-        help='the image is distorted (K, D) or not (P); auto: by "rect" in its name (default: %(default)s)',
-    )
-    parser.add_argument(
-        '--scale-reference', metavar='TOPIC', help='depth image registered to the camera: metres for a relative model'
-    )
+    _add_alignment(parser)
     _add_model(parser)
     _add_depth(parser)
     _add_stride(parser, default=4)
+
+
+def _add_align(commands) -> None:
+    parser = _add_command(
+        commands, 'align', 'a recording in, the error of sources of metres against evidence they never saw out'
+    )
+    _add_input(parser)
+    truth = parser.add_argument_group('truth')
+    truth.add_argument(
+        '--truth',
+        metavar='TOPIC[,PARAMETER=VALUE...]',
+        help='depth image, PointCloud2 or LaserScan to compare with, read as sources depth, points and scan do '
+        "(default: what --held-out takes from the source's own evidence)",
+    )
+    truth.add_argument(
+        '--held-out',
+        type=float,
+        default=0.5,
+        metavar='SHARE',
+        help="without --truth: of every frame's samples, those that the fit never sees (default: %(default)s)",
+    )
+    truth.add_argument(
+        '--truth-extrinsics', type=float, nargs=7, metavar=_POSE, help='as --extrinsics, of the frame of --truth'
+    )
+    _add_range(truth, 'truth is not looked at')
+    parser.add_argument('--csv', type=Path, metavar='FILE', help='also write a line for every frame there')
+    parser.add_argument('--plot', type=Path, metavar='FILE.png', help='also draw it (needs Matplotlib)')
+    parser.add_argument('--quiet', action='store_true', help='print no line for every frame, only the whole')
+    _add_scale(_add_alignment(parser))
+    _add_model(parser)
 
 
 def _add_bench(commands) -> None:
@@ -95,6 +115,67 @@ def _add_bench(commands) -> None:
     )
     parser.add_argument('--frames', type=_positive, default=20, help='measured, after a warm-up (default: %(default)s)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the figures and the machine there')
+
+
+def _add_input(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        'input', type=Path, metavar='IN', help='rosbag2 folder, .db3 or .mcap file, or .bag file of ROS 1'
+    )
+    parser.add_argument('--image-topic', metavar='TOPIC', help='default: the only image topic there is')
+    parser.add_argument('--camera-info-topic', metavar='TOPIC', help='default: camera_info beside the image')
+    parser.add_argument(
+        '--projection',
+        choices=('auto', 'raw', 'rectified'),
+        default='auto',
+        help='the image is distorted (K, D) or not (P); auto: by "rect" in its name (default: %(default)s)',
+    )
+
+
+def _add_alignment(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    group = parser.add_argument_group('metres for a relative model')
+    group.add_argument(
+        '--alignment-source',
+        action='append',
+        metavar='NAME[,PARAMETER=VALUE...]',
+        help='none, fixed, depth, points, scan, range, ground, camera, or one that is installed (default: none, and '
+        'depth with --scale-reference); `align` takes several',
+    )
+    group.add_argument(
+        '--set',
+        action='append',
+        default=[],
+        metavar='PARAMETER=VALUE',
+        help='a parameter of the source or of alignment, as max_samples=2000 or max_age_s=1; repeat for more',
+    )
+    group.add_argument(
+        '--scale-reference',
+        action='append',
+        default=[],
+        metavar='TOPIC',
+        help="the source's evidence (default: the only topic of its type there is)",
+    )
+    group.add_argument(
+        '--remap',
+        action='append',
+        type=_remapping,
+        default=[],
+        metavar='NAME:=TOPIC',
+        help='the same for another topic of the source, such as imu; also for tf and tf_static',
+    )
+    group.add_argument(
+        '--extrinsics',
+        type=float,
+        nargs=7,
+        metavar=_POSE,
+        help="pose of the evidence's frame in the camera's optical frame, metres and quaternion (default: from TF)",
+    )
+    group.add_argument(
+        '--fixed-frame',
+        default='',
+        metavar='FRAME',
+        help="such as odom: with it TF takes evidence from its time to the image's (default: the robot stands still)",
+    )
+    return group
 
 
 def _add_command(commands, name: str, text: str, *, overwrites: bool = True) -> argparse.ArgumentParser:
@@ -130,16 +211,8 @@ def _add_model(parser: argparse.ArgumentParser, model: str = '', backend: str | 
 
 def _add_depth(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('depth')
-    group.add_argument(
-        '--scale', type=float, metavar='S', help='metres for a relative model, 1 / depth = S * disparity + T: S in 1/m'
-    )
-    group.add_argument('--shift', type=float, metavar='T', help='the same: T in 1/m')
-    group.add_argument(
-        '--range-min', type=float, default=0.1, metavar='M', help='nearer is no depth (default: %(default)s m)'
-    )
-    group.add_argument(
-        '--range-max', type=float, default=20.0, metavar='M', help='farther is no depth (default: %(default)s m)'
-    )
+    _add_scale(group)
+    _add_range(group, 'is no depth')
     group.add_argument(
         '--edge-threshold',
         type=float,
@@ -148,6 +221,22 @@ def _add_depth(parser: argparse.ArgumentParser) -> None:
         help='relative jump of depth at which the pixels beside it are no depth; 0: off (default: %(default)s)',
     )
     group.add_argument('--colormap', choices=COLORMAPS, default='inferno', help='default: %(default)s')
+
+
+def _add_scale(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        '--scale', type=float, metavar='S', help='metres for a relative model, 1 / depth = S * disparity + T: S in 1/m'
+    )
+    group.add_argument('--shift', type=float, metavar='T', help='the same: T in 1/m')
+
+
+def _add_range(group: argparse._ArgumentGroup, consequence: str) -> None:
+    group.add_argument(
+        '--range-min', type=float, default=0.1, metavar='M', help=f'nearer {consequence} (default: %(default)s m)'
+    )
+    group.add_argument(
+        '--range-max', type=float, default=20.0, metavar='M', help=f'farther {consequence} (default: %(default)s m)'
+    )
 
 
 def _add_format(parser: argparse.ArgumentParser) -> None:
@@ -175,6 +264,13 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f'expected a positive integer, got {text}')
     return value
+
+
+def _remapping(text: str) -> tuple[str, str]:
+    name, arrow, topic = text.partition(':=')
+    if not (name and arrow and topic):
+        raise argparse.ArgumentTypeError(f'expected NAME:=TOPIC, got {text}')
+    return name, topic
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -7,32 +7,32 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from depth_anything_ros.alignment import (
-    Aligner,
-    AlignmentSource,
-    DegenerateEvidenceError,
-    DepthSource,
-    FixedSource,
-    NoSource,
-)
+from depth_anything_ros.alignment import Aligner, AlignmentState, View
 from depth_anything_ros.checkpoints import name_or_default
 from depth_anything_ros.cli.errors import CommandError, UsageError
+from depth_anything_ros.cli.sources import Choice, fixed_choice
 from depth_anything_ros.estimation import UNAVAILABLE_ERRORS, DepthEstimator, Prediction
-from depth_anything_ros.geometry import mark_depth
+from depth_anything_ros.geometry import CameraModel, mark_depth
+from depth_anything_ros.geometry.transforms import NoTransforms, Transforms
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A predicted image. depth: float32 (H, W) metres with REP 117's marks, None where nothing gives metres."""
+    """A predicted image.
+
+    disparity: float32 (H, W), what metres are made of. depth: float32 (H, W) metres with REP 117's marks, None where
+    nothing gives metres.
+    """
 
     prediction: Prediction
+    disparity: np.ndarray
     depth: np.ndarray | None
 
 
 class Pipeline:
     """The estimator, the alignment and the marking of depth, with one set of options.
 
-    aligner: what gives a relative model its metres; evidence is added to it.
+    aligner: what makes metres of the predictions; evidence is added to it.
     """
 
     def __init__(self, estimator: DepthEstimator, aligner: Aligner, args: Namespace) -> None:
@@ -42,27 +42,64 @@ class Pipeline:
         self._args = args
 
     @classmethod
-    def from_args(cls, args: Namespace, *, aligned_to_depth: bool = False) -> Pipeline:
-        """Check the options and load the model; aligned_to_depth: metres come from a registered depth image.
+    def from_args(cls, args: Namespace, choice: Choice | None = None) -> Pipeline:
+        """Check the options and load the model; choice: what gives metres, otherwise --scale and --shift say it.
 
         Raises UsageError, and CommandError if the model cannot be had.
         """
-        _check_depth_options(args)
-        source = _make_source(args, aligned_to_depth)
-        return cls(make_estimator(args, args.backend), Aligner(source), args)
+        check_depth_options(args)
+        choice = choice or fixed_choice(args)
+        return cls(make_estimator(args, args.backend), Aligner(choice.source, choice.settings), args)
 
-    def __call__(self, image: np.ndarray, stamp_ns: int = 0) -> Frame:
-        """Predict a uint8 RGB (H, W, 3) image taken at this time; raises estimation.PREDICTION_ERRORS."""
+    def __call__(
+        self,
+        image: np.ndarray,
+        *,
+        stamp_ns: int = 0,
+        frame_id: str = '',
+        camera: CameraModel | None = None,
+        transforms: Transforms | None = None,
+    ) -> Frame:
+        """Predict a uint8 RGB (H, W, 3) image; raises estimation.PREDICTION_ERRORS.
+
+        stamp_ns, frame_id, camera and transforms are what sources of metres may need, see alignment's View.
+        """
         prediction = self.estimator(image)
-        if prediction.kind == 'depth':
-            depth = prediction.values
-        else:
-            alignment = self.aligner.update(stamp_ns, prediction.values)
-            depth = alignment.depth(prediction.values) if alignment else None
+        view = make_view(self.estimator, prediction, image, stamp_ns, frame_id, camera, transforms)
+        aligned = self.aligner.align(view)
+        depth = aligned.depth
         if depth is not None:
             args = self._args
             depth = mark_depth(depth, args.range_min, args.range_max, edge_threshold=args.edge_threshold)
-        return Frame(prediction, depth)
+        return Frame(prediction, aligned.disparity, depth)
+
+
+def make_view(
+    estimator: DepthEstimator,
+    prediction: Prediction,
+    image: np.ndarray,
+    stamp_ns: int,
+    frame_id: str,
+    camera: CameraModel | None,
+    transforms: Transforms | None,
+) -> View:
+    """A predicted frame as sources of metres see it; transforms None: nothing is known of other frames."""
+    return View(
+        prediction.values,
+        prediction.kind,
+        stamp_ns,
+        frame_id,
+        camera,
+        transforms or NoTransforms(),
+        prediction.network_size,
+        estimator.canonical_focal_px,
+        image,
+    )
+
+
+def counts_of(state: AlignmentState) -> str:
+    """What became of the evidence, in words."""
+    return f"{state.fits} fits, {state.gated} gated, {state.refused} refused, {state.unmatched} of no frame's moment"
 
 
 def make_estimator(args: Namespace, backend: str) -> DepthEstimator:
@@ -86,23 +123,16 @@ def make_estimator(args: Namespace, backend: str) -> DepthEstimator:
         raise UsageError(str(error)) from error
 
 
-def _check_depth_options(args: Namespace) -> None:
+def check_depth_options(args: Namespace) -> None:
+    """Raise UsageError for a range or an edge threshold that cannot be."""
+    check_range(args)
+    if not args.edge_threshold >= 0.0:
+        raise UsageError(f'expected --edge-threshold >= 0, got {args.edge_threshold:g}')
+
+
+def check_range(args: Namespace) -> None:
+    """Raise UsageError unless 0 <= --range-min < --range-max."""
     if not 0.0 <= args.range_min < args.range_max:
         raise UsageError(
             f'expected 0 <= --range-min < --range-max, got {args.range_min:g} and {args.range_max:g} metres'
         )
-    if not args.edge_threshold >= 0.0:
-        raise UsageError(f'expected --edge-threshold >= 0, got {args.edge_threshold:g}')
-    if (args.scale is None) != (args.shift is None):
-        raise UsageError('--scale and --shift go together: 1 / depth = scale * disparity + shift')
-
-
-def _make_source(args: Namespace, aligned_to_depth: bool) -> AlignmentSource:
-    if aligned_to_depth:
-        return DepthSource()
-    if args.scale is None:
-        return NoSource()
-    try:
-        return FixedSource(args.scale, args.shift)
-    except DegenerateEvidenceError as error:
-        raise UsageError(f'--scale, --shift: {error}') from error

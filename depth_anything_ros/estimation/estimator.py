@@ -42,6 +42,9 @@ class DepthEstimator:
     device: 'auto', 'cpu', 'cuda', 'cuda:1'. precision: 'auto', 'fp32', 'bf16', 'fp16'.
     backend: 'auto', 'torch', 'openvino'. input_size: what the image's shorter side is scaled to, in pixels.
 
+    kind: what a Prediction of it is. canonical_focal_px: the focal length that a metric network was trained with, in
+    pixels of what it saw; None of a relative one, and while nobody knows. source: where the weights came from.
+
     Raises what checkpoints.load raises, DeviceUnavailableError, PrecisionUnavailableError, BackendUnavailableError,
     and ValueError for an input_size that the network cannot take.
     """
@@ -72,6 +75,7 @@ class DepthEstimator:
             )
         self.input_size = input_size
         self.kind = network.architecture.kind
+        self.canonical_focal_px = network.architecture.canonical_focal_px
         self.source = network.source
         self._backend = make_backend(backend, network, resolved, precision)
 

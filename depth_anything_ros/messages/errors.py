@@ -1,9 +1,13 @@
-"""Why an image message cannot be used. Each message says what was expected and what was found."""
+"""Why a message cannot be used. Each text says what was expected and what was found."""
 
 from collections.abc import Iterable
 
 
-class ImageError(ValueError):
+class InvalidMessageError(ValueError):
+    """The content of a message is of no use; the next one may be fine."""
+
+
+class ImageError(InvalidMessageError):
     """A message that holds no usable image; the next frame may be fine."""
 
 
@@ -21,3 +25,7 @@ class UnsupportedEncodingError(ImageError):
 
 class MalformedImageError(ImageError):
     """The fields of the message contradict each other, or its data cannot be decoded."""
+
+
+class PointCloudError(InvalidMessageError):
+    """A PointCloud2 or LaserScan that holds no usable points; the next one may be fine."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Architecture:
-    """One network. Two that differ only in `taps` or `max_depth` have weights of identical names and shapes.
+    """One network. The weights of two that differ only in `taps`, or in being metric, have the same names and shapes.
 
     Attributes:
         name: what users call it, for example `v2-small`.
@@ -18,6 +18,8 @@ class Architecture:
         features: channels of the head's fusion path.
         channels: channels of the head's four input levels, finest first.
         max_depth: metres that the metric head's sigmoid spans, or None for a relative network.
+        canonical_focal_px: focal length of a metric network's training images, in pixels of what it saw, or None if
+            there is none or nobody knows.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Architecture:
     features: int
     channels: tuple[int, int, int, int]
     max_depth: float | None = None
+    canonical_focal_px: float | None = None
 
     @property
     def kind(self) -> Literal['disparity', 'depth']:
@@ -47,8 +50,12 @@ _SIZES = {
     'giant': ('vit_giant_patch14_dinov2', 1536, (9, 19, 29, 39), 384, (1536, 1536, 1536, 1536)),
 }
 
-# The metric fine-tunes of V2: Hypersim's rooms and Virtual KITTI's streets.
-_MAX_DEPTH_M = {'indoor': 20.0, 'outdoor': 80.0}
+# The metric fine-tunes of V2, on Hypersim's rooms and Virtual KITTI 2's streets: the depth they span in metres, and the
+# focal length they saw. The training (metric_depth/dataset of Depth-Anything-V2) scales the shorter side to 518, the
+# other alike, rounded to a multiple of 14, and cuts a square out, which leaves the focal length. We take the geometric
+# mean of both directions: of 1024x768 with 886.81 px (apple/ml-hypersim: 60 degrees wide) seen as 686x518, and of
+# 1242x375 with 725.0087 px (intrinsic.txt of Virtual KITTI 2) seen as 1722x518.
+_METRIC = {'indoor': (20.0, 596.11), 'outdoor': (80.0, 1003.34)}
 
 
 def _table() -> dict[str, Architecture]:
@@ -57,9 +64,9 @@ def _table() -> dict[str, Architecture]:
     # V1 reads the last four blocks, by accident, and its weights have to be run that way.
     v1 = [replace(v2, name=v2.name.replace('v2', 'v1'), taps=tuple(range(v2.blocks - 4, v2.blocks))) for v2 in released]
     metric = [
-        replace(v2, name=f'{v2.name}-{scene}', max_depth=max_depth)
+        replace(v2, name=f'{v2.name}-{scene}', max_depth=max_depth, canonical_focal_px=focal_px)
         for v2 in released
-        for scene, max_depth in _MAX_DEPTH_M.items()
+        for scene, (max_depth, focal_px) in _METRIC.items()
     ]
     return {network.name: network for network in (*relative, *v1, *metric)}
 

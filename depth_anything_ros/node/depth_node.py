@@ -4,46 +4,41 @@ from __future__ import annotations
 
 import logging
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from threading import Thread
 from time import monotonic
+from typing import Any
 
-import cv2
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from std_srvs.srv import SetBool
+from std_srvs.srv import SetBool, Trigger
 
-from depth_anything_ros.alignment import Aligner, AlignmentSource, DepthSource, FixedSource, NoSource
+from depth_anything_ros.alignment import Aligner, View
 from depth_anything_ros.checkpoints import name_or_default
 from depth_anything_ros.estimation import PREDICTION_ERRORS, UNAVAILABLE_ERRORS, DepthEstimator, Prediction
-from depth_anything_ros.geometry import Camera, CameraInfoError, Cameras, PointCloud, mark_depth, point_cloud
+from depth_anything_ros.geometry import Camera, CameraInfoError, Cameras, mark_depth
 from depth_anything_ros.messages import (
     ImageError,
     bridge_report,
     compressed_to_rgb,
     names_rectified_images,
-    sibling,
     stamp_ns,
-    to_depth,
     to_rgb,
 )
-from depth_anything_ros.node import outputs
-from depth_anything_ros.node.diagnostics import FrameStatistics, make_status
+from depth_anything_ros.node.alignment_topic import AlignmentTopic
+from depth_anything_ros.node.diagnostics import AlignmentReport, FrameStatistics, camera_status, model_status
+from depth_anything_ros.node.inputs import Subscriptions, image_topics, message_type
 from depth_anything_ros.node.latest import Latest
 from depth_anything_ros.node.logs import Complaints, RosLogHandler
-from depth_anything_ros.node.outputs import Outputs
-from depth_anything_ros.node.settings import Settings, SettingsError
-
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
-except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
+from depth_anything_ros.node.outputs import Outputs, Products, marked_sigma, topics_with_sigma, without_sigma
+from depth_anything_ros.node.parameters import SettingsError
+from depth_anything_ros.node.settings import Settings
+from depth_anything_ros.node.transforms import TfTransforms
 
 # The user's to mend, so one line and no traceback. ValueError: a precision or an input size that cannot be.
 CONFIGURATION_ERRORS = (*UNAVAILABLE_ERRORS, ValueError)
@@ -61,8 +56,8 @@ class _Frame:
 class DepthNode(LifecycleNode):
     """Depth Anything on a camera topic.
 
-    Topics, types, QoS and parameters: README.md. The executor's thread only stores the newest messages; one worker
-    thread does the work, one frame at a time.
+    Topics, types, QoS and parameters: README.md. The executor's thread only stores what comes; one worker thread does
+    the work, one frame at a time.
     """
 
     def __init__(self, **kwargs) -> None:
@@ -72,9 +67,14 @@ class DepthNode(LifecycleNode):
         self._complaints = Complaints(self.get_logger())
         self._estimator: DepthEstimator | None = None
         self._outputs: Outputs | None = None
+        self._alignment_topic: AlignmentTopic | None = None
         self._cameras: Cameras | None = None
         self._camera_problem = 'no frame yet'
-        self._inputs: list = []
+        self._sigma_problem = ''
+        self._last_frame = 0, ''  # stamp in nanoseconds, frame_id
+        self._image_inputs, self._evidence_inputs = Subscriptions(self), Subscriptions(self)
+        self._deafness = ''  # why there is no subscription to the evidence
+        self._tf = TfTransforms(self)
         self._slot: Latest[_Frame] | None = None
         self._worker: Thread | None = None
         self._enabled = True
@@ -85,13 +85,16 @@ class DepthNode(LifecycleNode):
         library_logger.setLevel(logging.INFO)
         # Last, since it may raise, and rclpy then destroys the node.
         self._settings = Settings.declare(self)
-        self._aligner = _make_aligner(self._settings)
+        self._aligner = self._new_aligner()
+        self._tf.fixed_frame = self._settings.alignment_fixed_frame
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         # Not on simulated time: the node must say that it waits for a clock that stands still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(self._settings.diagnostics_period_s, self._publish_diagnostics, clock=steady)
         self.create_service(SetBool, '~/enable', self._on_enable)
+        self.create_service(Trigger, '~/realign', self._on_realign)
+        self.create_service(SetBool, '~/hold', self._on_hold)
 
     # Lifecycle
 
@@ -111,12 +114,13 @@ class DepthNode(LifecycleNode):
             # Here rather than with the first frame, which would wait for it.
             self.get_logger().debug(str(bridge_report()))
             self._outputs = Outputs(self)
+            self._alignment_topic = AlignmentTopic(self)
         except CONFIGURATION_ERRORS as error:
-            self.get_logger().fatal(str(error))
-            return TransitionCallbackReturn.FAILURE
+            return self._fail(str(error))
         except Exception:  # rclpy would swallow it without a word
-            self.get_logger().fatal(traceback.format_exc())
-            return TransitionCallbackReturn.FAILURE
+            return self._fail(traceback.format_exc())
+        # What was learnt of another model's predictions says nothing of this one's.
+        self._aligner = self._new_aligner()
         estimator = self._estimator
         self.get_logger().info(
             f'{estimator.source.name} on {estimator.device} ({estimator.backend}, {estimator.precision}) '
@@ -132,12 +136,14 @@ class DepthNode(LifecycleNode):
         self._worker = Thread(target=self._work, args=(self._slot,), name='depth', daemon=True)
         self._worker.start()
         try:
-            self._subscribe_all()
+            self._subscribe_images()
+            self._subscribe_evidence()
         except Exception:  # as above
             self.get_logger().fatal(traceback.format_exc())
             self._stop()
             super().on_deactivate(state)
             return TransitionCallbackReturn.FAILURE
+        self._announce_alignment()
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -172,83 +178,93 @@ class DepthNode(LifecycleNode):
         logging.getLogger('depth_anything_ros').removeHandler(self._log_handler)
         super().destroy_node()
 
+    def _fail(self, reason: str) -> TransitionCallbackReturn:
+        self.get_logger().fatal(reason)
+        self._release()
+        return TransitionCallbackReturn.FAILURE
+
     def _stop(self) -> None:
-        self._unsubscribe_all()
+        self._image_inputs.destroy()
+        self._evidence_inputs.destroy()
+        self._deafness = ''
         if self._slot is not None and self._worker is not None:
             self._slot.close()
             self._worker.join(_JOIN_S)
             if self._worker.is_alive():
                 self.get_logger().error(f'the worker did not finish its frame within {_JOIN_S:g} s')
         self._slot = self._worker = None
+        self._tf.close()
+        self._announce_alignment()
 
     def _release(self) -> None:
-        if self._outputs is not None:
-            self._outputs.destroy()
+        for part in (self._outputs, self._alignment_topic):
+            if part is not None:
+                part.destroy()
         if self._estimator is not None:
             self._estimator.close()
-        self._outputs = self._estimator = None
+        self._outputs = self._alignment_topic = self._estimator = None
         self._warm.clear()
 
     # Inputs; all of this on the executor's thread, which only stores what comes
 
-    def _subscribe_all(self) -> None:
-        image_topic, info_topic = self._input_topics()
-        projection = self._settings.projection
+    def _subscribe_images(self) -> None:
+        self._image_inputs.destroy()
+        settings = self._settings
+        image_topic, info_topic = image_topics(self, settings.image_transport)
         named_so = names_rectified_images(self.resolve_topic_name('image'))
-        rectified = projection == 'rectified' or (projection == 'auto' and named_so)
+        rectified = settings.projection == 'rectified' or (settings.projection == 'auto' and named_so)
         self._cameras = Cameras(info_topic, rectified=rectified)
-        compressed = self._settings.image_transport == 'compressed'
-        self._subscribe(CompressedImage if compressed else Image, image_topic, self._on_image, self._on_lost)
-        self._subscribe(CameraInfo, info_topic, self._cameras.add)
-        if self._settings.alignment_source == 'depth':
-            self._subscribe(Image, 'scale_reference', self._on_reference)
+        kind = CompressedImage if settings.image_transport == 'compressed' else Image
+        self._image_inputs.add(kind, image_topic, self._on_image, self._on_lost)
+        self._image_inputs.add(CameraInfo, info_topic, self._cameras.add)
         self.get_logger().info(
             f'{"rectified" if rectified else "raw"} images from {image_topic}, calibration from {info_topic}'
         )
 
-    def _unsubscribe_all(self) -> None:
-        for subscription in self._inputs:
-            self.destroy_subscription(subscription)
-        self._inputs.clear()
+    def _subscribe_evidence(self) -> None:
+        self._evidence_inputs.destroy()
+        source = self._settings.alignment_source
+        for topic, kind in self._evidence_topics().items():
+            self._evidence_inputs.add(message_type(kind), topic, partial(self._on_evidence, topic))
+            self.get_logger().info(f'metres from {self.resolve_topic_name(topic)} ({kind}), alignment.source {source}')
 
-    def _subscribe(self, kind: type, topic: str, callback, on_lost=None) -> None:
-        # Best effort connects to every camera driver. The callback keeps only the newest; the queue is for the moments
-        # in which the interpreter is busy, when frames would be overwritten without anybody counting them.
-        profile = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-        overrides = QoSOverridingOptions.with_default_policies()
-        events = SubscriptionEventCallbacks(message_lost=on_lost)
+    def _change_evidence(self) -> None:
+        """Listen to other topics while running; what hinders that may pass, so it is tried again."""
         try:
-            subscription = self.create_subscription(
-                kind, topic, callback, profile, qos_overriding_options=overrides, event_callbacks=events
-            )
-        except UnsupportedEventTypeError:  # a middleware that does not count what it loses
-            subscription = self.create_subscription(kind, topic, callback, profile, qos_overriding_options=overrides)
-        self._inputs.append(subscription)
+            self._subscribe_evidence()
+        except Exception as error:  # rclpy has no common class; a topic of this process may still have another type
+            self._evidence_inputs.destroy()
+            self._deafness = f'cannot listen to {", ".join(self._evidence_topics())}: {error}'
+            self._complaints.error(self._deafness)
+        else:
+            self._deafness = ''
 
-    def _input_topics(self) -> tuple[str, str]:
-        """Where image and camera_info are, by image_transport's rules: siblings, unless remapped apart."""
-        image = image_topic = self.resolve_topic_name('image')
-        if self._settings.image_transport == 'compressed':
-            image_topic = self._remapped('image/compressed') or f'{image}/compressed'
-        return image_topic, self._remapped('camera_info') or sibling(image, 'camera_info')
+    def _evidence_topics(self) -> dict[str, str]:
+        return dict(self._aligner.topics) if self._alignment_is_used() else {}
 
-    def _remapped(self, name: str) -> str | None:
-        resolved = self.resolve_topic_name(name)
-        return resolved if resolved != self.resolve_topic_name(name, only_expand=True) else None
+    def _alignment_is_used(self) -> bool:
+        """Whether metres come from the alignment, rather than from a metric model that is believed."""
+        relative = self._estimator is None or self._estimator.kind == 'disparity'
+        settings = self._settings
+        return relative or settings.alignment_correct_metric_model or settings.alignment_source == 'camera'
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         if self._slot is not None:
-            self._statistics.note_input(replaced=self._slot.put(_Frame(message, monotonic())))
+            lost = self._slot.put(_Frame(message, monotonic()), self._has_evidence)
+            self._statistics.note_input(replaced=lost)
+
+    def _has_evidence(self, stored: _Frame, new: _Frame) -> bool:
+        """Whether evidence waits for the frame in the slot and not for the new one: then the new one must go."""
+        waits = self._aligner.is_waiting_for
+        return waits(stamp_ns(stored.message)) and not waits(stamp_ns(new.message))
 
     def _on_lost(self, event) -> None:
         self._statistics.note_lost(event.total_count_change)
 
-    def _on_reference(self, message: Image) -> None:
-        try:
-            self._aligner.add_evidence(stamp_ns(message), to_depth(message))
-        except ImageError as error:
-            self._aligner.refuse_evidence(f'scale_reference: {error}')
-            self._complaints.warn(f'scale_reference: {error}')
+    def _on_evidence(self, topic: str, message: Any) -> None:
+        refusal = self._aligner.add_message(topic, message)
+        if refusal:
+            self._complaints.warn(f'evidence refused: {refusal}')
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._enabled = request.data
@@ -256,23 +272,42 @@ class DepthNode(LifecycleNode):
         response.message = 'enabled' if request.data else 'disabled'
         return response
 
+    def _on_realign(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = self._alignment_is_used()
+        if response.success:
+            self._aligner.realign()
+        response.message = 'the alignment is forgotten' if response.success else 'the model predicts metres: not used'
+        return response
+
+    def _on_hold(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        refusal = self._aligner.hold(request.data)
+        response.success = not refusal
+        response.message = refusal or ('held' if request.data else 'released')
+        self._announce_alignment()
+        return response
+
     def _on_set_parameters(self, parameters) -> SetParametersResult:
-        before = self._settings
+        before, topics = self._settings, self._evidence_topics()
         try:
             after = before.changed({parameter.name: parameter.value for parameter in parameters})
         except SettingsError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self._settings = after
-        if any(parameter.name.startswith('alignment.') for parameter in parameters):
-            self._aligner = _make_aligner(after)
-        topics_change = (after.alignment_source, after.projection) != (
-            before.alignment_source,
-            before.projection,
-        )
-        if topics_change and self._inputs:
-            self._unsubscribe_all()
-            self._subscribe_all()
+        self._tf.fixed_frame = after.alignment_fixed_frame
+        if after.source is before.source:
+            self._aligner.settings = after.aligner_settings
+        else:
+            self._aligner = self._new_aligner()
+        if self._image_inputs:
+            if after.projection != before.projection:
+                self._subscribe_images()
+            if self._evidence_topics() != topics:
+                self._change_evidence()
+            self._announce_alignment()
         return SetParametersResult(successful=True)
+
+    def _new_aligner(self) -> Aligner:
+        return Aligner(self._settings.source, self._settings.aligner_settings)
 
     # The worker's thread
 
@@ -291,28 +326,36 @@ class DepthNode(LifecycleNode):
         if not self._enabled:
             self._statistics.note_skipped()
             return
-        settings, message = self._settings, frame.message
+        settings, aligner, message = self._settings, self._aligner, frame.message
         image = compressed_to_rgb(message) if isinstance(message, CompressedImage) else to_rgb(message)
         wanted = self._outputs.wanted()
-        if not wanted:
+        if not wanted and not self._alignment_topic.wanted():
             self._warm_up(image)
             self._statistics.note_skipped()
             return
-        self._aligner.expect(stamp_ns(message))
+        stamp = stamp_ns(message)
+        aligner.expect(stamp)
         prediction = self._estimator(image, at_network_size=settings.output_size == 'network')
         camera = self._find_camera(message, image.shape[:2], prediction.values.shape)
-        depth = self._metres(message, prediction)
-        possible = _possible(wanted, prediction, depth, camera)
-        if not possible:
+        aligned = aligner.align(self._view(prediction, camera, message, image))
+        depth = aligned.depth
+        if depth is not None:
+            limits = settings.range_min_m, settings.range_max_m
+            depth = mark_depth(depth, *limits, edge_threshold=settings.edge_threshold)
+        unsure = wanted & topics_with_sigma(settings) if depth is not None else set()
+        sigma = marked_sigma(aligned.sigma(), depth) if unsure else None
+        self._sigma_problem = without_sigma(unsure) if unsure and sigma is None else ''
+        self._last_frame = stamp, message.header.frame_id
+        self._announce_alignment()
+        self._complain_of_alignment(aligner)
+        relative = prediction.kind == 'disparity'
+        made = Products(message.header, image, relative, aligned.disparity, depth, sigma, camera)
+        topics = wanted & made.possible(settings)
+        if wanted and not topics:
             self._statistics.note_withheld()
             return
-        if outputs.RELATIVE in possible:
-            self._outputs.publish_image(outputs.RELATIVE, message.header, prediction.values, '32FC1')
-        if outputs.COLOR in possible:
-            self._outputs.publish_color(message.header, prediction.nearness, settings.colormap)
-        if possible & outputs.METRES:
-            self._publish_metres(message, depth, camera, image, possible)
-        age_ns = self.get_clock().now().nanoseconds - stamp_ns(message)
+        self._outputs.publish(topics, made, settings)
+        age_ns = self.get_clock().now().nanoseconds - stamp
         self._statistics.note_output(age_ns / 1e9, monotonic() - frame.arrived)
 
     def _warm_up(self, image: np.ndarray) -> None:
@@ -322,17 +365,20 @@ class DepthNode(LifecycleNode):
             self._warm.add(size)
             self._estimator(image)
 
-    def _metres(self, message: Image | CompressedImage, prediction: Prediction) -> np.ndarray | None:
-        """Depth in metres with REP 117's marks, or None while nothing says how large the world is."""
-        settings = self._settings
-        if prediction.kind == 'depth':
-            depth = prediction.values
-        else:
-            alignment = self._aligner.update(stamp_ns(message), prediction.values)
-            if alignment is None:
-                return None
-            depth = alignment.depth(prediction.values)
-        return mark_depth(depth, settings.range_min_m, settings.range_max_m, edge_threshold=settings.edge_threshold)
+    def _view(
+        self, prediction: Prediction, camera: Camera | None, message: Image | CompressedImage, image: np.ndarray
+    ) -> View:
+        return View(
+            prediction.values,
+            prediction.kind,
+            stamp_ns(message),
+            message.header.frame_id,
+            camera.model if camera else None,
+            self._settings.fixed_transforms() or self._tf,
+            prediction.network_size,
+            self._estimator.canonical_focal_px,
+            image,
+        )
 
     def _find_camera(self, message, image_size: tuple[int, int], depth_size: tuple[int, int]) -> Camera | None:
         try:
@@ -344,140 +390,42 @@ class DepthNode(LifecycleNode):
         self._camera_problem = ''
         return camera
 
-    def _publish_metres(
-        self,
-        message: Image | CompressedImage,
-        depth: np.ndarray,
-        camera: Camera | None,
-        image: np.ndarray,
-        possible: set[str],
-    ) -> None:
-        header = message.header
-        if outputs.DEPTH in possible:
-            rectified = camera.rectifier(depth) if camera and camera.rectifier else depth
-            self._outputs.publish_image(outputs.DEPTH, header, rectified, '32FC1')
-        if outputs.DEPTH_INFO in possible:
-            self._outputs.publish_info(header, camera.info)
-        if outputs.MILLIMETRES in possible:
-            self._outputs.publish_millimetres(header, depth)
-        if outputs.POINTS in possible:
-            self._outputs.publish_points(header, self._cloud(depth, camera, image))
+    # What the node says of itself
 
-    def _cloud(self, depth: np.ndarray, camera: Camera, image: np.ndarray) -> PointCloud:
-        settings = self._settings
-        rgb = None
-        if settings.points_color:
-            # At network size the colours follow the depth.
-            rgb = image if image.shape[:2] == depth.shape else cv2.resize(image, depth.shape[::-1])
-        return point_cloud(
-            depth,
-            camera.model,
-            rgb,
-            stride=settings.points_stride,
-            voxel_m=settings.points_voxel_m,
-            organized=settings.points_organized,
+    def _announce_alignment(self) -> None:
+        if self._alignment_topic is not None and self.context.ok():
+            self._alignment_topic.announce(self._alignment_report(), *self._last_frame)
+
+    def _complain_of_alignment(self, aligner: Aligner) -> None:
+        problem = aligner.state.problem
+        if problem and self._settings.alignment_source != 'none':
+            self._complaints.warn(f'alignment: {problem}')
+
+    def _alignment_report(self) -> AlignmentReport:
+        state = self._aligner.state
+        if self._deafness:
+            state = replace(state, problem=self._deafness)
+        return AlignmentReport(
+            self._settings.alignment_source,
+            self._slot is not None,
+            self._alignment_is_used(),
+            state,
+            self._sigma_problem,
         )
 
-    # Diagnostics
-
     def _publish_diagnostics(self) -> None:
+        if self._deafness:
+            self._change_evidence()
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
         hardware = str(self._estimator.device) if self._estimator else 'none'
         name = self.get_fully_qualified_name().lstrip('/')
+        active = self._slot is not None
+        rectified = self._cameras.rectified if self._cameras and active else None
         message.status = [
-            self._statistics.status(
-                f'{name}: frames', active=self._slot is not None, enabled=self._enabled, hardware_id=hardware
-            ),
-            self._model_status(f'{name}: model', hardware),
-            self._alignment_status(f'{name}: alignment', hardware),
-            self._camera_status(f'{name}: camera', hardware),
+            self._statistics.status(f'{name}: frames', active=active, enabled=self._enabled, hardware_id=hardware),
+            model_status(f'{name}: model', self._estimator, hardware),
+            self._alignment_report().status(f'{name}: alignment', hardware),
+            camera_status(f'{name}: camera', rectified, self._camera_problem, hardware),
         ]
         self._diagnostics.publish(message)
-
-    def _model_status(self, name: str, hardware: str) -> DiagnosticStatus:
-        estimator = self._estimator
-        if estimator is None:
-            return make_status(name, DiagnosticStatus.WARN, 'no model: not configured', {}, hardware)
-        source = estimator.source
-        values = {
-            'model': source.name,
-            'checkpoint': str(source.checkpoint or 'none'),
-            'licence': source.licence or 'none',
-            'predicts': estimator.kind,
-            'device': str(estimator.device),
-            'backend': estimator.backend,
-            'precision': estimator.precision,
-            'input_size': str(estimator.input_size),
-        }
-        if not source.trained:
-            text = f'{source.name} is not trained: its depth means nothing'
-            return make_status(name, DiagnosticStatus.WARN, text, values, hardware)
-        return make_status(name, DiagnosticStatus.OK, source.name, values, hardware)
-
-    def _alignment_status(self, name: str, hardware: str) -> DiagnosticStatus:
-        source = self._settings.alignment_source
-        values = {'source': source}
-        if self._estimator is not None and self._estimator.kind == 'depth':
-            text = 'the model predicts metres: not used'
-            return make_status(name, DiagnosticStatus.OK, text, values, hardware)
-        state = self._aligner.state
-        values |= {
-            'fits': str(state.fits),
-            'refused': str(state.refused),
-            'unmatched in time': str(state.unmatched),
-            'last problem': state.problem or 'none',
-        }
-        current = state.current
-        if current is None:
-            text = f'no metres: {state.problem or "no frame yet"}'
-            level = DiagnosticStatus.OK if source == 'none' else DiagnosticStatus.ERROR
-            return make_status(name, level, text, values, hardware)
-        values |= {
-            'scale 1/m': f'{current.scale:.6g}',
-            'shift 1/m': f'{current.shift:.6g}',
-            'rmse 1/m': f'{current.rmse:.4g}',
-            'relative rmse': f'{current.relative_rmse:.4f}',
-            'explained': f'{current.explained:.3f}',
-            'inliers': f'{current.inliers} of {current.samples}',
-            'age s': 'constant' if state.age_s is None else f'{state.age_s:.3f}',
-        }
-        level = DiagnosticStatus.WARN if state.problem else DiagnosticStatus.OK
-        return make_status(name, level, state.problem or 'aligned', values, hardware)
-
-    def _camera_status(self, name: str, hardware: str) -> DiagnosticStatus:
-        if self._cameras is None:
-            return make_status(name, DiagnosticStatus.OK, 'not active', {}, hardware)
-        values = {'projection': 'P, rectified' if self._cameras.rectified else 'K and D, raw'}
-        if self._camera_problem:
-            text = f'no cloud: {self._camera_problem}'
-            return make_status(name, DiagnosticStatus.WARN, text, values, hardware)
-        return make_status(name, DiagnosticStatus.OK, 'calibrated', values, hardware)
-
-
-def _possible(wanted: set[str], prediction: Prediction, depth: np.ndarray | None, camera: Camera | None) -> set[str]:
-    """What of the wanted topics this frame can serve."""
-    missing = set()
-    if prediction.kind == 'depth':
-        missing.add(outputs.RELATIVE)
-    if depth is None:
-        missing |= outputs.METRES
-    if camera is None:
-        missing |= {outputs.DEPTH_INFO, outputs.POINTS}
-    return wanted - missing
-
-
-def _make_aligner(settings: Settings) -> Aligner:
-    sources = {
-        'none': NoSource,
-        'fixed': lambda: FixedSource(settings.alignment_scale, settings.alignment_shift),
-        'depth': lambda: DepthSource(settings.alignment_max_samples),
-    }
-    source: AlignmentSource = sources[settings.alignment_source]()
-    return Aligner(
-        source,
-        max_age_s=settings.alignment_max_age_s,
-        max_time_difference_s=settings.alignment_max_time_difference_s,
-        min_samples=settings.alignment_min_samples,
-        min_explained=settings.alignment_min_explained,
-    )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from dataclasses import dataclass
 from threading import Lock
 from time import monotonic
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from depth_anything_ros.alignment import Alignment, AlignmentState
+from depth_anything_ros.estimation import DepthEstimator
+
 _WINDOW_S = 5.0
 _LOSS_ADVICE = 'let driver and node both use config/fastdds.xml (README, Troubleshooting)'
-
 
 COUNTS = (
     'received',
@@ -23,7 +26,7 @@ COUNTS = (
     'skipped',
     'withheld',
 )
-_WARN, _ERROR = DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+_OK, _WARN, _ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
 class FrameStatistics:
@@ -77,9 +80,9 @@ class FrameStatistics:
             while self._published and monotonic() - self._published[0][0] > _WINDOW_S:
                 self._published.popleft()
             if not active:
-                level, message = DiagnosticStatus.OK, 'not active'
+                level, message = _OK, 'not active'
             elif not enabled:
-                level, message = DiagnosticStatus.OK, 'disabled by ~/enable'
+                level, message = _OK, 'disabled by ~/enable'
             else:
                 level, message = self._verdict()
             return make_status(name, level, message, self._values(), hardware_id)
@@ -114,12 +117,12 @@ class FrameStatistics:
                 _WARN,
                 'frames come and nothing goes out: see alignment and camera',
             ),
-            (not self._published, DiagnosticStatus.OK, 'idle: nobody subscribes'),
+            (not self._published, _OK, 'idle: nobody subscribes'),
         )
         for applies, level, message in checks:
             if applies:
                 return level, message
-        return DiagnosticStatus.OK, f'{self._rate_hz():.1f} Hz'
+        return _OK, f'{self._rate_hz():.1f} Hz'
 
     def _values(self) -> dict[str, str]:
         values = {'rate_hz': f'{self._rate_hz():.2f}'}
@@ -133,6 +136,124 @@ class FrameStatistics:
         input_age_s = self._age_s('received')
         values['input age s'] = 'none' if input_age_s == np.inf else f'{input_age_s:.2f}'
         return values
+
+
+def model_status(name: str, estimator: DepthEstimator | None, hardware_id: str) -> DiagnosticStatus:
+    """Which network predicts what, and on what; None: not configured."""
+    if estimator is None:
+        return make_status(name, _WARN, 'no model: not configured', {}, hardware_id)
+    source = estimator.source
+    values = {
+        'model': source.name,
+        'checkpoint': str(source.checkpoint or 'none'),
+        'licence': source.licence or 'none',
+        'predicts': estimator.kind,
+        'device': str(estimator.device),
+        'backend': estimator.backend,
+        'precision': estimator.precision,
+        'input_size': str(estimator.input_size),
+    }
+    if not source.trained:
+        return make_status(name, _WARN, f'{source.name} is not trained: its depth means nothing', values, hardware_id)
+    return make_status(name, _OK, source.name, values, hardware_id)
+
+
+def camera_status(name: str, rectified: bool | None, problem: str, hardware_id: str) -> DiagnosticStatus:
+    """How the image is projected, and why there is no cloud, if so; rectified None: the node does not listen."""
+    if rectified is None:
+        return make_status(name, _OK, 'not active', {}, hardware_id)
+    values = {'projection': 'P, rectified' if rectified else 'K and D, raw'}
+    if problem:
+        return make_status(name, _WARN, f'no cloud: {problem}', values, hardware_id)
+    return make_status(name, _OK, 'calibrated', values, hardware_id)
+
+
+@dataclass(frozen=True)
+class AlignmentReport:
+    """What the node knows of its metres.
+
+    source: its name. active: whether the node works. used: False where a metric model is believed. withheld: why
+    topics that need the uncertainty of depth are not served, empty if they are or nobody wants them.
+    """
+
+    source: str
+    active: bool
+    used: bool
+    state: AlignmentState
+    withheld: str = ''
+
+    @property
+    def current(self) -> Alignment | None:
+        """The alignment in force."""
+        return self.state.current if self.active and self.used else None
+
+    def verdict(self) -> tuple[bytes, str]:
+        """Level and message: ERROR means no metres though a source is set, WARN that they deserve a look."""
+        state = self.state
+        problem = state.problem or ('held by ~/hold' if state.held else '')
+        if not self.active:
+            return DiagnosticStatus.STALE, 'not active'
+        if not self.used:
+            level, text = _OK, 'the model predicts metres: not used'
+        elif state.current is None:
+            level = _OK if self.source == 'none' else _ERROR
+            text = f'no metres: {problem or "no frame yet"}'
+        else:
+            level, text = (_WARN, problem) if problem else (_OK, 'aligned')
+        return (max(level, _WARN), f'{text}; {self.withheld}') if self.withheld else (level, text)
+
+    def status(self, name: str, hardware_id: str) -> DiagnosticStatus:
+        """For /diagnostics: numbers as people read them."""
+        level, message = self.verdict()
+        state = self.state
+        values = {
+            'source': self.source,
+            'fits': str(state.fits),
+            'refused': str(state.refused),
+            'gated': str(state.gated),
+            'unmatched in time': str(state.unmatched),
+            'last problem': state.problem or 'none',
+        }
+        if self.current is not None:
+            values |= _readable(self.current)
+            values['age s'] = 'constant' if state.age_s is None else f'{state.age_s:.3f}'
+        return make_status(name, level, message, values, hardware_id)
+
+    def exact_status(self, name: str) -> DiagnosticStatus:
+        """For the topic `alignment`: numbers to compute with, as Python's repr writes them; none without metres."""
+        level, message = self.verdict()
+        state, values = self.state, {'source': self.source}
+        if self.current is not None:
+            values |= _exact(self.current)
+            values['age_s'] = 'none' if state.age_s is None else repr(state.age_s)
+            values['held'] = repr(state.held)
+        return make_status(name, level, message, values, self.source)
+
+
+def _readable(alignment: Alignment) -> dict[str, str]:
+    return {
+        'scale 1/m': f'{alignment.scale:.6g}',
+        'shift 1/m': f'{alignment.shift:.6g}',
+        'rmse 1/m': f'{alignment.rmse:.4g}',
+        'relative rmse': f'{alignment.relative_rmse:.4f}',
+        'explained': f'{alignment.explained:.3f}',
+        'inliers': f'{alignment.inliers} of {alignment.samples}',
+        'condition': f'{alignment.condition:.3g}',
+    }
+
+
+def _exact(alignment: Alignment) -> dict[str, str]:
+    variances = ('none',) * 3 if alignment.covariance is None else [repr(float(x)) for x in alignment.covariance]
+    numbers = ('scale', 'shift', 'rmse', 'relative_rmse', 'explained', 'condition')
+    return {
+        **{name: repr(float(getattr(alignment, name))) for name in numbers},
+        **dict(zip(('log_scale_variance', 'log_scale_shift_covariance', 'shift_variance'), variances, strict=True)),
+        'noise_absolute': repr(float(alignment.noise[0])),
+        'noise_relative': repr(float(alignment.noise[1])),
+        'inliers': str(alignment.inliers),
+        'samples': str(alignment.samples),
+        'field': ' '.join(repr(float(number)) for number in alignment.field) or 'none',
+    }
 
 
 def make_status(name: str, level: bytes, message: str, values: dict[str, str], hardware_id: str) -> DiagnosticStatus:

@@ -11,6 +11,11 @@ _REPEAT_S = 60.0
 _MAX_REMEMBERED = 100
 
 
+def without_numbers(text: str) -> str:
+    """What two texts that differ in numbers only have in common."""
+    return re.sub(r'[0-9.]+', '#', text)
+
+
 class RosLogHandler(logging.Handler):
     """Passes records of Python's logging to a node's logger."""
 
@@ -51,7 +56,7 @@ class Complaints:
             self._logger.error(text)
 
     def _due(self, text: str) -> bool:
-        kind, now = re.sub(r'[0-9.]+', '#', text), monotonic()
+        kind, now = without_numbers(text), monotonic()
         with self._lock:
             if now - self._made.get(kind, -_REPEAT_S) < _REPEAT_S:
                 return False

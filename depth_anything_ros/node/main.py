@@ -11,7 +11,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from depth_anything_ros.node.depth_node import DepthNode
-from depth_anything_ros.node.settings import SettingsError
+from depth_anything_ros.node.parameters import SettingsError
 
 # How often the executor looks whether it was told to stop.
 _STOP_POLL_S = 0.2

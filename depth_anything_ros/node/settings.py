@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import Field, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
+from rclpy.validate_topic_name import validate_topic_name
 
-from depth_anything_ros.alignment import SOURCES
+from depth_anything_ros.alignment import (
+    AlignerSettings,
+    AlignmentSource,
+    UnknownSourceError,
+    make_source,
+    parameters_of,
+    source_types,
+)
 from depth_anything_ros.estimation import BACKENDS
 from depth_anything_ros.estimation.backends import PRECISIONS
 from depth_anything_ros.geometry import COLORMAPS
+from depth_anything_ros.geometry.transforms import FixedTransforms
+from depth_anything_ros.node.inputs import MessageTypeError, message_type
+from depth_anything_ros.node.parameters import Declaration, SettingsError
 
 # Finer than any camera sees, and a grid of such voxels cannot be numbered.
 _MIN_VOXEL_OF_RANGE = 1 / 20_000
-
-
-class SettingsError(ValueError):
-    """The parameters do not go together; the message says which and why."""
+_POSE_LENGTH = 7
+_LIMITS = AlignerSettings()
 
 
 def _parameter(
@@ -44,7 +53,10 @@ def _parameter(
 
 @dataclass(frozen=True)
 class Settings:
-    """Every parameter of the node, by attribute; the ROS name, range and meaning are each field's metadata."""
+    """Every parameter of the node, by attribute; the ROS name, range and meaning are each field's metadata.
+
+    source_parameters: those of all alignment sources, by ROS name. source: the chosen one, made of its own.
+    """
 
     model: str = _parameter(
         '',
@@ -98,77 +110,164 @@ class Settings:
         name='edge.threshold',
         between=(0.0, 100.0),
     )
+    stabilizer_time_constant_s: float = _parameter(
+        _LIMITS.stabilizer_s,
+        "Seconds over which the model's drift from frame to frame is let through, flicker removed; 0: off.",
+        name='stabilizer.time_constant_s',
+        between=(0.0, 1000.0),
+    )
     points_stride: int = _parameter(
         4, 'Every n-th row and column becomes points.', name='points.stride', between=(1, 256)
     )
     points_voxel_m: float = _parameter(
         0.0, 'One point a voxel of this edge; 0: off.', name='points.voxel_m', between=(0.0, 10.0)
     )
+    points_max_relative_sigma: float = _parameter(
+        0.0,
+        'Points whose depth is less certain, as standard deviation over depth, are left out; 0: off.',
+        name='points.max_relative_sigma',
+        between=(0.0, 100.0),
+    )
     points_organized: bool = _parameter(
         False, 'Keep the image grid, with NaN; otherwise finite points only.', name='points.organized'
     )
     points_color: bool = _parameter(True, 'Add the field rgb.', name='points.color')
     colormap: str = _parameter('inferno', 'Colours of depth/image_color.', choices=tuple(COLORMAPS))
-    alignment_source: str = _parameter(
-        'none', 'Where metres come from for a relative model.', name='alignment.source', choices=SOURCES
-    )
-    alignment_scale: float = _parameter(
-        0.0,
-        'Source fixed: scale in 1/z = scale * disparity + shift, 1/m.',
-        name='alignment.scale',
-        between=(0.0, 1e9),
-    )
-    alignment_shift: float = _parameter(0.0, 'Source fixed: shift, 1/m.', name='alignment.shift', between=(-1e9, 1e9))
+    alignment_source: str = _parameter('none', 'Where metres come from.', name='alignment.source')
     alignment_max_age_s: float = _parameter(
-        2.0,
-        'A fit older than this is dropped, and metres stop.',
+        _LIMITS.max_age_s,
+        'An alignment without evidence for longer is dropped, and metres stop.',
         name='alignment.max_age_s',
         between=(0.0, 1e9),
     )
     alignment_max_time_difference_s: float = _parameter(
-        0.05,
+        _LIMITS.max_time_difference_s,
         'How far apart the stamps of evidence and image may be.',
         name='alignment.max_time_difference_s',
         between=(0.0, 10.0),
     )
     alignment_min_samples: int = _parameter(
-        50, 'Fewer depth samples are refused.', name='alignment.min_samples', between=(3, 1000000)
-    )
-    alignment_max_samples: int = _parameter(
-        5000, 'More depth samples are thinned evenly.', name='alignment.max_samples', between=(3, 10000000)
+        _LIMITS.min_samples, 'Fewer samples are refused.', name='alignment.min_samples', between=(3, 1000000)
     )
     alignment_min_explained: float = _parameter(
-        0.3,
+        _LIMITS.min_explained,
         'A fit that explains less of the spread of inverse depth is refused.',
         name='alignment.min_explained',
         between=(-1.0, 1.0),
     )
+    alignment_field_order: int = _parameter(
+        _LIMITS.field_order,
+        'Scale over the image: 0: one number; 1 or 2: a polynomial of this order, where evidence covers the image.',
+        name='alignment.field_order',
+        between=(0, 2),
+    )
+    alignment_drift: float = _parameter(
+        _LIMITS.drift,
+        'How much the scale may wander within a second, relative; larger follows faster and smooths less.',
+        name='alignment.drift',
+        between=(0.0, 100.0),
+    )
+    alignment_correct_metric_model: bool = _parameter(
+        _LIMITS.correct_metric_model,
+        'Align a metric model too, rather than believe it.',
+        name='alignment.correct_metric_model',
+    )
+    alignment_extrinsics: tuple[float, ...] = _parameter(
+        (0.0,) * _POSE_LENGTH,
+        "Pose of the evidence's frame in the camera's optical frame, x y z in metres and quaternion x y z w; all "
+        'zeros: from TF.',
+        name='alignment.extrinsics',
+    )
+    alignment_fixed_frame: str = _parameter(
+        '',
+        'Frame that does not move in the world, such as odom: carries evidence from its stamp to that of the image; '
+        'empty: none.',
+        name='alignment.fixed_frame',
+    )
+    source_parameters: Mapping[str, Any] = field(default_factory=dict)
+    source: AlignmentSource = field(default_factory=lambda: make_source('none'))
 
     @classmethod
     def declare(cls, node: Node) -> Settings:
         """Declare every parameter on the node and read them; raises SettingsError."""
-        for item in fields(cls):
-            node.declare_parameter(ros_name(item), item.default, _descriptor(item))
-        return cls.read({ros_name(item): node.get_parameter(ros_name(item)).value for item in fields(cls)})
+        for item in declarations():
+            default = list(item.default) if isinstance(item.default, tuple) else item.default
+            node.declare_parameter(item.name, default, item.descriptor())
+        return cls.read({item.name: node.get_parameter(item.name).value for item in declarations()})
 
     @classmethod
-    def read(cls, values: dict[str, Any]) -> Settings:
-        """Make settings from values by ROS name; raises SettingsError for what does not go together."""
-        settings = cls(**{item.name: values[ros_name(item)] for item in fields(cls)})
-        settings._check()
-        return settings
+    def read(cls, values: Mapping[str, Any], before: Settings | None = None) -> Settings:
+        """Make settings from values by ROS name; raises SettingsError for what does not go together.
 
-    def changed(self, values: dict[str, Any]) -> Settings:
+        before: the settings so far, whose source is kept if nothing of it changes.
+        """
+        values = {name: _plain(value) for name, value in values.items()}
+        for item in declarations():
+            if item.name in values:
+                item.check(values[item.name])
+        own = {item.name: values.pop(ros_name(item)) for item in _table()}
+        settings = cls(**own, source_parameters=values)
+        settings._check()
+        unchanged = before is not None and before._source_key() == settings._source_key()
+        return replace(settings, source=before.source if unchanged else settings._make_source())
+
+    def changed(self, values: Mapping[str, Any]) -> Settings:
         """Make the settings that result if the parameters with these ROS names change; raises SettingsError."""
-        present = {ros_name(item): getattr(self, item.name) for item in fields(self)}
-        return self.read(present | {name: value for name, value in values.items() if name in present})
+        present = {ros_name(item): getattr(self, item.name) for item in _table()} | dict(self.source_parameters)
+        return self.read(present | {name: value for name, value in values.items() if name in present}, self)
+
+    @property
+    def aligner_settings(self) -> AlignerSettings:
+        """What of the alignment may change without starting it anew."""
+        return AlignerSettings(
+            max_age_s=self.alignment_max_age_s,
+            max_time_difference_s=self.alignment_max_time_difference_s,
+            min_samples=self.alignment_min_samples,
+            min_explained=self.alignment_min_explained,
+            field_order=self.alignment_field_order,
+            drift=self.alignment_drift,
+            stabilizer_s=self.stabilizer_time_constant_s,
+            correct_metric_model=self.alignment_correct_metric_model,
+        )
+
+    def fixed_transforms(self) -> FixedTransforms | None:
+        """The pose that takes the place of TF, None if there is none; raises SettingsError."""
+        pose = self.alignment_extrinsics
+        if len(pose) != _POSE_LENGTH:
+            raise SettingsError(
+                f'alignment.extrinsics has {len(pose)} numbers, expected {_POSE_LENGTH}: x y z qx qy qz qw'
+            )
+        try:
+            return FixedTransforms(pose) if any(pose) else None
+        except ValueError as error:
+            raise SettingsError(f'alignment.extrinsics: {error}') from error
+
+    def _source_key(self) -> tuple[str, Mapping[str, Any]]:
+        prefix = f'alignment.{self.alignment_source}.'
+        own = {name: value for name, value in self.source_parameters.items() if name.startswith(prefix)}
+        return self.alignment_source, own
+
+    def _make_source(self) -> AlignmentSource:
+        name, values = self._source_key()
+        prefix = f'alignment.{name}.'
+        try:
+            if name in source_types():
+                _source_declarations(name)
+            source = make_source(name, {key.removeprefix(prefix): value for key, value in values.items()})
+            for topic, kind in source.topics.items():
+                validate_topic_name(topic)
+                message_type(kind)
+        except UnknownSourceError as error:
+            raise SettingsError(f'alignment.source: {error}') from error
+        except MessageTypeError as error:
+            raise SettingsError(f"alignment.source is '{name}', and {error}") from error
+        except ValueError as error:
+            raise SettingsError(f'alignment.{name}: {error}') from error
+        except Exception as error:  # a foreign source's fault must not end the node
+            raise SettingsError(f"alignment.source '{name}' cannot be made: {type(error).__name__}: {error}") from error
+        return source
 
     def _check(self) -> None:
-        for item in fields(self):
-            choices = item.metadata['choices']
-            value = getattr(self, item.name)
-            if choices and value not in choices:
-                raise SettingsError(f"{ros_name(item)} is '{value}', expected one of: {', '.join(choices)}")
         if not self.range_min_m < self.range_max_m:
             raise SettingsError(
                 f'range.min_m ({self.range_min_m:g}) must be less than range.max_m ({self.range_max_m:g})'
@@ -183,13 +282,30 @@ class Settings:
                 f'points.voxel_m is {self.points_voxel_m:g}, expected 0.0 (off) or at least {finest_m:g} m for '
                 f'range.max_m = {self.range_max_m:g}'
             )
-        if self.alignment_source == 'fixed' and not self.alignment_scale > 0.0:
-            raise SettingsError('alignment.source fixed needs alignment.scale > 0')
-        if self.alignment_min_samples > self.alignment_max_samples:
+        most = f'alignment.{self.alignment_source}.max_samples'
+        if self.alignment_min_samples > self.source_parameters.get(most, self.alignment_min_samples):
             raise SettingsError(
-                f'alignment.min_samples ({self.alignment_min_samples}) must not exceed alignment.max_samples '
-                f'({self.alignment_max_samples})'
+                f'alignment.min_samples ({self.alignment_min_samples}) must not exceed {most} '
+                f'({self.source_parameters[most]})'
             )
+        self.fixed_transforms()
+
+
+def declarations() -> tuple[Declaration, ...]:
+    """Every parameter of the node: the table of Settings, then alignment.<source>.<field> of each source."""
+    own = []
+    for item in _table():
+        meta = dict(item.metadata)
+        meta.pop('name')
+        if item.name == 'alignment_source':
+            meta['description'] += ' One of: ' + ', '.join(source_types())
+        own.append(Declaration(ros_name(item), item.default, **meta))
+    for name in source_types():
+        try:
+            own.extend(_source_declarations(name))
+        except TypeError:  # said when the source is chosen
+            continue
+    return tuple(own)
 
 
 def ros_name(item: Field) -> str:
@@ -197,15 +313,14 @@ def ros_name(item: Field) -> str:
     return item.metadata['name'] or item.name
 
 
-def _descriptor(item: Field) -> ParameterDescriptor:
-    meta = item.metadata
-    descriptor = ParameterDescriptor(description=meta['description'], read_only=not meta['live'])
-    if meta['choices']:
-        descriptor.additional_constraints = 'One of: ' + ', '.join(meta['choices'])
-    if meta['between']:
-        low, high = meta['between']
-        if isinstance(item.default, int):
-            descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=0)]
-        else:
-            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
-    return descriptor
+def _table() -> tuple[Field, ...]:
+    return tuple(item for item in fields(Settings) if item.metadata)
+
+
+def _source_declarations(name: str) -> tuple[Declaration, ...]:
+    return tuple(Declaration.of_source(name, item) for item in parameters_of(source_types()[name]))
+
+
+def _plain(value: Any) -> Any:
+    """Arrays, of whatever kind rclpy holds them, as tuples."""
+    return value if isinstance(value, (bool, int, float, str)) else tuple(value)

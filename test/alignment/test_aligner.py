@@ -5,158 +5,397 @@ import pytest
 
 from depth_anything_ros.alignment import (
     Aligner,
-    DepthSource,
+    AlignerSettings,
+    Alignment,
     EvidenceError,
-    FixedSource,
-    NoSource,
+    FrameSource,
+    Prior,
+    Samples,
+    View,
+    make_source,
 )
 
 MS = 1_000_000
 SCALE, SHIFT = 0.5, 0.1
-DISPARITY = np.random.default_rng(0).uniform(0.0, 2.0, (60, 80)).astype(np.float32)
+FRAME = 'camera_optical_frame'
+# Smooth, and as far as near, like a room.
+DISPARITY = (1.0 + np.add.outer(np.sin(np.arange(60) / 9.0), np.cos(np.arange(80) / 7.0)) / 2.5).astype(np.float32)
 DEPTH = 1.0 / (SCALE * DISPARITY + SHIFT)
+NOISE = np.random.default_rng(0)
 
 
-def aligner(**settings):
-    return Aligner(DepthSource(), **settings)
+@pytest.fixture
+def world(depth_message):
+    """An aligner on registered depth images, and how frames and evidence get into it."""
+
+    class World:
+        def __init__(self, source='depth', parameters=None, **settings):
+            self.aligner = Aligner(make_source(source, parameters), AlignerSettings(**settings))
+
+        def evidence(self, milliseconds, depth=DEPTH, **message):
+            return self.aligner.add_message('scale_reference', depth_message(depth, milliseconds * MS, **message))
+
+        def frame(self, milliseconds, disparity=DISPARITY, **view):
+            view = View(disparity, stamp_ns=milliseconds * MS, frame_id=FRAME, **view)
+            return self.aligner.align(view)
+
+        @property
+        def state(self):
+            return self.aligner.state
+
+    return World
 
 
-def test_evidence_of_the_same_moment_makes_metres():
-    made = aligner()
-    made.add_evidence(100 * MS, DEPTH)
-    alignment = made.update(100 * MS, DISPARITY)
-    np.testing.assert_allclose(alignment.depth(DISPARITY), DEPTH, rtol=1e-4)
+def noisy(scale=SCALE, shift=SHIFT, noise=0.02):
+    """True depth for another scale and shift, with the noise of a sensor."""
+    return (1.0 + noise * NOISE.standard_normal(DISPARITY.shape)) / (scale * DISPARITY + shift)
+
+
+def test_evidence_of_the_same_moment_makes_metres(world):
+    made = world()
+    made.evidence(100)
+    frame = made.frame(100)
+    np.testing.assert_allclose(frame.depth, DEPTH, rtol=1e-4)
     assert made.state.fits == 1
     assert made.state.problem == ''
 
 
-def test_without_evidence_there_are_no_metres_and_a_reason():
-    made = aligner()
-    assert made.update(0, DISPARITY) is None
+def test_without_evidence_there_are_no_metres_and_a_reason(world):
+    made = world()
+    frame = made.frame(0)
+    assert frame.depth is None
+    assert frame.sigma() is None
+    np.testing.assert_array_equal(frame.disparity, DISPARITY)
     assert made.state.problem == 'no evidence yet'
 
 
-def test_evidence_that_comes_late_is_matched_with_the_frame_of_its_moment():
-    made = aligner()
-    made.update(100 * MS, DISPARITY)
-    made.add_evidence(100 * MS, DEPTH)
+def test_evidence_that_comes_late_is_matched_with_the_frame_of_its_moment(world):
+    made = world()
+    made.frame(100)
+    made.evidence(100)
     # By now the camera sees something else; only the earlier frame fits the evidence.
-    alignment = made.update(400 * MS, DISPARITY[::-1])
+    alignment = made.frame(400, DISPARITY[::-1]).alignment
     assert alignment.scale == pytest.approx(SCALE, rel=1e-4)
     assert alignment.stamp_ns == 100 * MS
 
 
-def test_evidence_that_comes_early_waits_for_its_frame():
-    made = aligner()
-    made.add_evidence(500 * MS, DEPTH)
-    assert made.update(100 * MS, DISPARITY[::-1]) is None
-    assert made.update(500 * MS, DISPARITY).scale == pytest.approx(SCALE, rel=1e-4)
+def test_evidence_a_second_late_still_finds_its_frame_at_30_hz(world):
+    made = world()
+    for i in range(31):
+        made.frame(round(i * 33.3), DISPARITY + 0.1 * i)
+    made.evidence(0, 1.0 / (SCALE * DISPARITY + SHIFT))
+    made.frame(1033)
+    assert made.state.fits == 1
 
 
-def test_evidence_waits_while_a_slow_network_works_on_its_frame():
-    made = aligner()
-    made.expect(100 * MS)
-    made.add_evidence(100 * MS, DEPTH)
-    for late in range(200, 5000, 100):
-        made.add_evidence(late * MS, DEPTH[::-1])
-    alignment = made.update(100 * MS, DISPARITY)
-    assert alignment.scale == pytest.approx(SCALE, rel=1e-4)
+def test_evidence_that_comes_early_waits_for_its_frame(world):
+    made = world()
+    made.evidence(500)
+    assert made.frame(100, DISPARITY[::-1]).depth is None
+    assert made.frame(500).alignment.scale == pytest.approx(SCALE, rel=1e-4)
+
+
+def test_evidence_waits_while_a_slow_network_works_on_its_frame(world):
+    made = world()
+    made.aligner.expect(100 * MS)
+    made.evidence(100)
+    for late in range(200, 5000, 10):
+        made.evidence(late, DEPTH[::-1])
+    assert made.frame(100).alignment.scale == pytest.approx(SCALE, rel=1e-4)
     assert made.state.problem == ''
 
 
-def test_evidence_at_100_hz_waits_for_a_frame_that_comes_a_second_later():
-    made = aligner()
-    made.add_evidence(100 * MS, DEPTH)
-    for later in range(110, 1100, 10):
-        made.add_evidence(later * MS, DEPTH[::-1])
-    assert made.update(100 * MS, DISPARITY).scale == pytest.approx(SCALE, rel=1e-4)
-
-
-def test_of_several_pieces_of_evidence_the_nearest_in_time_counts():
-    made = aligner()
-    made.add_evidence(70 * MS, DEPTH[::-1])
-    made.add_evidence(101 * MS, DEPTH)
-    made.add_evidence(140 * MS, DEPTH[::-1])
-    assert made.update(100 * MS, DISPARITY).stamp_ns == 101 * MS
+def test_of_several_pieces_of_evidence_the_nearest_in_time_counts(world):
+    made = world()
+    made.evidence(70, DEPTH[::-1])
+    made.evidence(101)
+    made.evidence(140, DEPTH[::-1])
+    assert made.frame(100).alignment.stamp_ns == 101 * MS
     assert made.state.refused == 0
 
 
-def test_evidence_of_another_moment_is_not_used():
-    made = aligner(max_time_difference_s=0.05)
-    made.add_evidence(100 * MS, DEPTH)
-    assert made.update(200 * MS, DISPARITY) is None
+def test_evidence_of_another_moment_is_not_used(world):
+    made = world(max_time_difference_s=0.05)
+    made.evidence(100)
+    assert made.frame(200).depth is None
     assert made.state.unmatched == 1
     assert '0.100 s' in made.state.problem
 
 
-def test_an_old_alignment_ends_and_says_so():
-    made = aligner(max_age_s=1.0)
-    made.add_evidence(0, DEPTH)
-    assert made.update(0, DISPARITY) is not None
-    assert made.update(1000 * MS, DISPARITY) is not None
+def test_evidence_of_another_frame_is_not_used_and_both_are_named(world):
+    made = world()
+    made.evidence(0, frame_id='depth_optical_frame')
+    assert made.frame(0).depth is None
+    assert 'depth_optical_frame' in made.state.problem
+    assert FRAME in made.state.problem
+    trusting = world(parameters={'any_frame': True})
+    trusting.evidence(0, frame_id='depth_optical_frame')
+    assert trusting.frame(0).depth is not None
+
+
+def test_an_old_alignment_ends_and_says_so(world):
+    made = world(max_age_s=1.0)
+    made.evidence(0)
+    assert made.frame(0).depth is not None
+    assert made.frame(1000).depth is not None
     assert made.state.age_s == pytest.approx(1.0)
-    assert made.update(1001 * MS, DISPARITY) is None
+    assert made.frame(1001).depth is None
     assert 'alignment.max_age_s' in made.state.problem
+    # What was true before the gap has no say after it.
+    made.evidence(2000, noisy(3.0 * SCALE))
+    assert made.frame(2000).alignment.scale == pytest.approx(3.0 * SCALE, rel=0.02)
 
 
-def test_time_that_goes_back_forgets_the_alignment():
-    made = aligner()
-    made.add_evidence(60_000 * MS, DEPTH)
-    assert made.update(60_000 * MS, DISPARITY) is not None
-    assert made.update(1_000 * MS, DISPARITY) is None
+def test_limits_may_change_without_losing_the_alignment(world):
+    made = world(max_age_s=1.0)
+    made.evidence(0)
+    made.frame(0)
+    made.aligner.settings = AlignerSettings(max_age_s=10.0)
+    assert made.frame(5000).depth is not None
+
+
+def test_uncertainty_grows_while_evidence_is_missing(world):
+    made = world(max_age_s=10.0)
+    made.evidence(0, noisy())
+    fresh = made.frame(0).sigma()
+    old = made.frame(4000).sigma()
+    assert (old > fresh).all()
+    # Random walk of 10 % in a second: 20 % in four.
+    assert np.median(old / made.frame(4000).depth) == pytest.approx(0.2, rel=0.5)
+
+
+def test_time_that_goes_back_forgets_the_alignment(world):
+    made = world()
+    made.evidence(60_000)
+    assert made.frame(60_000).depth is not None
+    assert made.frame(1_000).depth is None
     assert 'time went back' in made.state.problem
 
 
-def test_a_refused_fit_keeps_the_one_before_and_tells():
-    made = aligner()
-    made.add_evidence(0, DEPTH)
-    good = made.update(0, DISPARITY)
-    made.add_evidence(100 * MS, np.full_like(DEPTH, np.nan))
-    assert made.update(100 * MS, DISPARITY) == good
+def test_a_refused_fit_keeps_the_one_before_and_tells(world):
+    made = world()
+    made.evidence(0)
+    good = made.frame(0).alignment
+    made.evidence(100, np.full_like(DEPTH, np.nan))
+    kept = made.frame(100).alignment
+    assert (kept.scale, kept.shift) == (good.scale, good.shift)
     assert made.state.refused == 1
     assert 'depth samples' in made.state.problem
 
 
-def test_evidence_that_the_disparity_does_not_explain_is_refused():
-    made = aligner(min_explained=0.3)
-    made.add_evidence(0, np.random.default_rng(1).uniform(1.0, 10.0, DEPTH.shape).astype(np.float32))
-    assert made.update(0, DISPARITY) is None
+def test_evidence_that_cannot_be_read_is_refused_with_the_topic(world, depth_message):
+    made = world()
+    broken = depth_message(DEPTH)
+    broken.encoding = 'rgb8'
+    reason = made.aligner.add_message('scale_reference', broken)
+    assert reason.startswith('scale_reference: ')
+    assert 'rgb8' in reason
+    assert made.frame(0).depth is None
+    assert made.state.problem == reason
     assert made.state.refused == 1
 
 
-def test_a_depth_image_of_half_the_size_fits_as_well():
-    smooth = np.linspace(0.1, 2.0, 80, dtype=np.float32) + np.zeros((60, 1), np.float32)
-    made = aligner()
-    made.add_evidence(0, 1.0 / (SCALE * smooth + SHIFT)[::2, ::2])
-    assert made.update(0, smooth).scale == pytest.approx(SCALE, rel=0.01)
+def test_evidence_that_the_disparity_does_not_explain_is_refused(world):
+    made = world(min_explained=0.3)
+    made.evidence(0, NOISE.uniform(1.0, 10.0, DEPTH.shape))
+    assert made.frame(0).depth is None
+    assert made.state.refused == 1
 
 
-def test_a_depth_image_of_other_proportions_is_refused_with_both_sizes():
-    with pytest.raises(EvidenceError, match=r'50x50.*80x60'):
-        DepthSource().samples(DepthSource().condense(np.ones((50, 50), np.float32)), DISPARITY)
+@pytest.mark.parametrize('wild', [3.0, 1.0 / 3.0])
+def test_a_single_wild_fit_moves_nothing_and_is_told(world, wild):
+    made = world()
+    for i in range(10):
+        made.evidence(100 * i, noisy())
+        made.frame(100 * i)
+    made.evidence(1000, noisy(wild * SCALE, wild * SHIFT))
+    assert made.frame(1000).alignment.scale == pytest.approx(SCALE, rel=0.01)
+    assert made.state.gated == 1
+    assert 'held back' in made.state.problem
+    made.evidence(1100, noisy())
+    assert made.frame(1100).alignment.scale == pytest.approx(SCALE, rel=0.01)
+    assert made.state.problem == ''
 
 
-def test_dense_evidence_is_thinned_and_stays_matched():
-    source = DepthSource(max_samples=300)
-    samples = source.samples(source.condense(DEPTH), DISPARITY)
-    assert 200 <= samples.depth_m.size <= 300
-    np.testing.assert_allclose(samples.depth_m, 1.0 / (SCALE * samples.disparity + SHIFT), rtol=1e-5)
+@pytest.mark.parametrize('change', [4.0, 1.5, 0.25])
+def test_a_lasting_change_is_followed_within_three_fits(world, change):
+    made = world()
+    for i in range(10):
+        made.evidence(100 * i, noisy())
+        made.frame(100 * i)
+    for i in range(10, 13):
+        made.evidence(100 * i, noisy(change * SCALE, change * SHIFT))
+        aligned = made.frame(100 * i)
+    assert aligned.alignment.scale == pytest.approx(change * SCALE, rel=0.02)
+    assert made.state.problem == ''
 
 
-def test_sparse_evidence_keeps_its_pixels():
-    sparse = np.full_like(DEPTH, np.nan)
-    sparse[10, 20], sparse[30, 40], sparse[59, 79] = DEPTH[10, 20], DEPTH[30, 40], DEPTH[59, 79]
-    samples = DepthSource().samples(DepthSource().condense(sparse), DISPARITY)
-    np.testing.assert_array_equal(samples.disparity, [DISPARITY[10, 20], DISPARITY[30, 40], DISPARITY[59, 79]])
+def test_noise_of_single_fits_is_averaged(world):
+    made = world(drift=0.01, min_samples=3)
+    single, tracked = [], []
+    for i in range(60):
+        sparse = np.where(NOISE.random(DEPTH.shape) < 0.01, noisy(noise=0.1), np.nan)
+        made.evidence(100 * i, sparse)
+        tracked.append(made.frame(100 * i).alignment.scale)
+        alone = world(min_samples=3)
+        alone.evidence(0, sparse)
+        single.append(alone.frame(0).alignment.scale)
+    assert np.std(tracked[20:]) < 0.5 * np.std(single)
 
 
-def test_a_fixed_alignment_holds_always():
-    made = Aligner(FixedSource(SCALE, SHIFT))
-    np.testing.assert_allclose(made.update(0, DISPARITY).depth(DISPARITY), DEPTH, rtol=1e-5)
+def test_one_depth_only_corrects_that_depth_and_is_told(world):
+    made = world()
+    made.evidence(0, noisy(noise=0.001))
+    made.frame(0)
+    wall = np.full_like(DISPARITY, 1.2)
+    made.evidence(1000, 1.0 / (1.1 * (SCALE * wall + SHIFT)))
+    aligned = made.frame(1000, wall)
+    assert 'at one depth' in made.state.problem
+    assert np.median(aligned.depth) * (SCALE * 1.2 + SHIFT) == pytest.approx(1.0 / 1.1, rel=0.01)
+    # Elsewhere nothing was learnt, and the uncertainty says so.
+    far = np.float32(0.2)
+    assert aligned.alignment.sigma(far) / aligned.alignment.depth(far) > 0.1
+
+
+def test_one_depth_only_is_refused_at_the_start(world):
+    made = world()
+    wall = np.full_like(DISPARITY, 1.2)
+    made.evidence(0, 1.0 / (SCALE * wall + SHIFT))
+    assert made.frame(0, wall).depth is None
+    assert 'one disparity' in made.state.problem
+
+
+def test_evidence_far_away_only_does_not_say_how_near_the_near_things_are(world):
+    made = world()
+    far = np.percentile(DISPARITY, 2) > DISPARITY
+    made.evidence(0, np.where(far, noisy(noise=0.1), np.nan))
+    assert made.frame(0).depth is None
+    assert 'several depths' in made.state.problem
+
+
+def test_realign_forgets_and_the_next_evidence_decides(world):
+    made = world()
+    made.evidence(0)
+    made.frame(0)
+    made.aligner.realign()
+    assert made.frame(100).depth is None
+    made.evidence(200, noisy(5.0 * SCALE))
+    assert made.frame(200).alignment.scale == pytest.approx(5.0 * SCALE, rel=0.02)
+
+
+def test_a_held_alignment_neither_follows_nor_ages_and_warns(world):
+    made = world(max_age_s=1.0)
+    assert 'no alignment' in made.aligner.hold(True)
+    made.evidence(0)
+    made.frame(0)
+    assert made.aligner.hold(True) == ''
+    made.evidence(100, noisy(2.0 * SCALE))
+    made.frame(100)
+    assert made.frame(9000).alignment.scale == pytest.approx(SCALE, rel=1e-3)
+    assert made.state.held
+    assert 'held' in made.state.problem
+    made.aligner.hold(False)
+    assert made.frame(9100).depth is None
+
+
+def test_a_frame_whose_evidence_waits_is_asked_for_once_the_alignment_grows_old(world):
+    made = world(max_age_s=2.0)
+    assert not made.aligner.is_waiting_for(0)
+    made.evidence(0)
+    assert made.aligner.is_waiting_for(20 * MS)
+    made.frame(0)
+    made.evidence(500)
+    assert not made.aligner.is_waiting_for(500 * MS)
+    made.evidence(1500)
+    assert made.aligner.is_waiting_for(1500 * MS)
+
+
+def test_a_metric_model_is_believed_unless_it_is_to_be_corrected(world):
+    predicted = (DEPTH * 1.3).astype(np.float32)
+    believing = world()
+    believing.evidence(0)
+    frame = believing.frame(0, predicted, kind='depth')
+    np.testing.assert_array_equal(frame.depth, predicted)
+    assert frame.alignment is None
+    correcting = world(correct_metric_model=True)
+    assert correcting.frame(0, predicted, kind='depth').depth is None
+    correcting.evidence(100)
+    np.testing.assert_allclose(correcting.frame(100, predicted, kind='depth').depth, DEPTH, rtol=1e-3)
+
+
+def test_a_scale_that_varies_over_the_image_is_found_where_it_is_asked_for(world):
+    v, u = np.mgrid[-1:1:60j, -1:1:80j]
+    depth = 1.0 / (SCALE * (1.0 + 0.2 * u - 0.1 * v) * DISPARITY + SHIFT)
+    errors = []
+    for order in (0, 1, 2):
+        made = world(field_order=order)
+        made.evidence(0, depth)
+        errors.append(np.abs(made.frame(0).depth / depth - 1.0).mean())
+    assert errors[0] > 0.05
+    assert max(errors[1:]) < 0.02
+
+
+def test_a_field_is_not_fitted_where_evidence_covers_half_the_image(world):
+    made = world(field_order=1)
+    u = np.linspace(-1.0, 1.0, 80)
+    depth = 1.0 / (SCALE * (1.0 + 0.2 * u) * DISPARITY + SHIFT)
+    made.evidence(0, np.where(u < 0, depth, np.nan))
+    assert made.frame(0).alignment.field == ()
+
+
+def test_a_fixed_alignment_holds_always(world):
+    made = world('fixed', {'scale': SCALE, 'shift': SHIFT})
+    np.testing.assert_allclose(made.frame(0).depth, DEPTH, rtol=1e-5)
     assert made.state.current.scale == SCALE
+    assert made.frame(10**9).depth is not None
 
 
-def test_no_source_gives_no_metres():
-    made = Aligner(NoSource())
-    assert made.update(0, DISPARITY) is None
+def test_no_source_gives_no_metres(world):
+    made = world('none')
+    assert made.frame(0).depth is None
     assert made.state.problem == 'alignment.source is none'
+
+
+class Told(FrameSource):
+    """Returns, or raises, what it is told to."""
+
+    answer: Samples | Prior | Alignment | Exception
+
+    def measure(self, evidence, view):
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def test_a_prior_is_tracked_like_a_fit():
+    source = Told()
+    aligner = Aligner(source)
+    source.answer = Prior(scale=0.4, scale_sigma=0.05, shift=0.02, shift_sigma=0.01)
+    for i in range(20):
+        frame = aligner.align(View(DISPARITY, stamp_ns=i * 100 * MS))
+    assert frame.alignment.scale == pytest.approx(0.4)
+    assert frame.alignment.shift == pytest.approx(0.02)
+    assert np.sqrt(frame.alignment.covariance[0]) < 0.05
+
+
+def test_a_source_that_fails_is_told_of_and_the_alignment_goes_on():
+    source = Told()
+    aligner = Aligner(source)
+    source.answer = Prior(scale=0.4, scale_sigma=0.05)
+    aligner.align(View(DISPARITY))
+    source.answer = KeyError('a bug in a foreign source')
+    assert aligner.align(View(DISPARITY, stamp_ns=100 * MS)).depth is not None
+    assert 'KeyError' in aligner.state.problem
+    source.answer = EvidenceError('nothing to see')
+    assert aligner.align(View(DISPARITY, stamp_ns=5000 * MS)).depth is None
+    assert aligner.state.problem.endswith('nothing to see')
+
+
+def test_samples_outside_the_image_and_without_a_number_are_left_out():
+    source = Told()
+    pixels = np.array([[-3.0, 0.0], [np.nan, 1.0], [80.0, 0.0], [0.0, 1e12]] + [[u, 30.0] for u in range(80)])
+    depth = np.r_[np.ones(4), DEPTH[30]]
+    source.answer = Samples(pixels, depth)
+    aligned = Aligner(source, AlignerSettings(min_samples=80)).align(View(DISPARITY))
+    assert aligned.alignment.samples == 80
+    np.testing.assert_allclose(aligned.depth, DEPTH, rtol=1e-3)

@@ -112,3 +112,96 @@ def test_depth_beyond_the_horizon_of_the_fit_is_infinite_not_negative():
 def test_an_alignment_cannot_be_made_of_nonsense(scale, shift):
     with pytest.raises(DegenerateEvidenceError):
         Alignment(scale=scale, shift=shift)
+
+
+@pytest.mark.parametrize('noise_of', ['depth', 'disparity'])
+def test_scale_and_shift_are_as_uncertain_as_it_says(noise_of):
+    random = np.random.default_rng(0)
+    deviations = []
+    for _ in range(150):
+        inverse = random.uniform(0.05, 1.0, 300)
+        error = 0.05 * random.standard_normal(300) * (inverse if noise_of == 'depth' else 0.3)
+        fitted = fit_scale_shift((inverse - SHIFT + error) / SCALE, 1.0 / inverse)
+        deviations.append([np.log(fitted.scale / SCALE), fitted.shift - SHIFT] / np.sqrt(fitted.covariance[::2]))
+    assert np.std(deviations, axis=0) == pytest.approx([1.0, 1.0], rel=0.25)
+
+
+def test_depth_is_as_uncertain_as_it_says():
+    disparity, depth = evidence(2000, noise=0.05)
+    fitted = fit_scale_shift(disparity, depth)
+    inside = np.abs(fitted.depth(disparity) - depth) < fitted.sigma(disparity)
+    assert inside.mean() == pytest.approx(0.68, abs=0.05)
+
+
+def test_samples_that_err_together_leave_more_doubt():
+    samples = evidence(2000, noise=0.05)
+    alone, together = fit_scale_shift(*samples), fit_scale_shift(*samples, independent=20)
+    assert together.scale == alone.scale
+    assert np.sqrt(together.covariance[0] / alone.covariance[0]) == pytest.approx(10.0, rel=0.05)
+
+
+def test_weights_of_any_size_give_the_same_fit_and_doubt():
+    disparity, depth = evidence(500, noise=0.05)
+    one, many = (fit_scale_shift(disparity, depth, np.full(500, weight)) for weight in (1.0, 1e6))
+    assert many.scale == pytest.approx(one.scale)
+    assert many.covariance == pytest.approx(one.covariance)
+
+
+def test_a_network_that_errs_everywhere_gets_the_least_squares_line():
+    random = np.random.default_rng(3)
+    inverse = random.uniform(0.05, 1.0, 2000)
+    # Systematic: no part of the samples lies on a line.
+    disparity = inverse + 0.25 * np.sin(7.0 * inverse) + 0.15 * random.standard_normal(2000)
+    fitted = fit_scale_shift(disparity, 1.0 / inverse)
+    scale, shift = np.polyfit(disparity, inverse, 1)
+    error, least = (
+        np.sqrt(np.mean((a * disparity + b - inverse) ** 2)) for a, b in ((fitted.scale, fitted.shift), (scale, shift))
+    )
+    assert error < 1.03 * least
+
+
+@pytest.mark.parametrize('outliers', [0.0, 0.3])
+def test_with_the_shift_held_one_depth_is_enough(outliers):
+    random = np.random.default_rng(0)
+    depth = (1.0 + 0.02 * random.standard_normal(300)) / (SCALE * 3.0 + SHIFT)
+    wrong = random.random(300) < outliers
+    depth[wrong] *= random.uniform(1.5, 4.0, wrong.sum())
+    fitted = fit_scale_shift(np.full(300, 3.0), depth, shift=SHIFT)
+    assert fitted.shift == SHIFT
+    assert fitted.scale == pytest.approx(SCALE, rel=0.01)
+
+
+def test_a_held_shift_nearer_than_everything_is_refused():
+    disparity, depth = evidence(100)
+    with pytest.raises(DegenerateEvidenceError, match='held at'):
+        fit_scale_shift(disparity, depth, shift=5.0)
+
+
+def test_samples_too_close_together_for_their_noise_are_refused():
+    random = np.random.default_rng(0)
+    disparity = random.uniform(10.0, 10.2, 60)
+    with pytest.raises(DegenerateEvidenceError):
+        fit_scale_shift(disparity, (1.0 + 0.1 * random.standard_normal(60)) / (SCALE * disparity + SHIFT))
+
+
+def test_the_condition_tells_one_depth_from_many():
+    wide = fit_scale_shift(*evidence(500))
+    disparity = np.random.default_rng(0).uniform(10.0, 10.5, 500)
+    narrow = fit_scale_shift(disparity, 1.0 / (SCALE * disparity + SHIFT))
+    design = np.stack([disparity / np.linalg.norm(disparity), np.full(500, 500**-0.5)], axis=1)
+    assert narrow.condition == pytest.approx(np.linalg.cond(design), rel=1e-3)
+    assert wide.condition < 5.0
+    assert narrow.condition > 50.0
+
+
+def test_depth_far_beyond_the_horizon_is_unknown_not_free():
+    disparity, depth = evidence(2000, noise=0.02)
+    fitted = fit_scale_shift(disparity, depth)
+    horizon = -fitted.shift / fitted.scale
+    beyond = fitted.depth(np.float32([horizon - 1e-3, horizon - 5.0, np.nan]))
+    assert beyond[0] == np.inf
+    assert np.isnan(beyond[1:]).all()
+
+
+def test_sigma_is_unknown_for_numbers_that_were_given():
+    assert Alignment(scale=1.0, shift=0.0).sigma(np.ones(3)) is None

@@ -1,101 +1,44 @@
 import sqlite3
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from recordings import (
+    HEIGHT,
+    LATENCY_NS,
+    ROS1_TYPES,
+    TYPES,
+    WIDTH,
+    K,
+    assert_copied,
+    camera_info,
+    cloud,
+    compressed,
+    content,
+    header,
+    image,
+    imu,
+    last_line,
+    read,
+    record,
+    record_ros1,
+    stamp_ns,
+    text,
+    transforms,
+    values,
+    xyz,
+)
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag1 import Writer as Ros1Writer
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
+from rosbags.rosbag2 import StoragePlugin
+from worlds import LIDAR_POSITION, LIDAR_QUATERNION, POSE, Oracle, depth_of, picture_of, points_of
 
 from depth_anything_ros.alignment import Alignment
+from depth_anything_ros.cli import pipeline
 
 SCALE, SHIFT = 0.4, 0.05
 METRES = ('--scale', SCALE, '--shift', SHIFT)
 EVERYWHERE = ('--edge-threshold', 0, '--range-min', 0, '--range-max', 1000)
-TYPES = get_typestore(Stores.LATEST)
-ROS1_TYPES = get_typestore(Stores.ROS1_NOETIC)
-START_NS, PERIOD_NS, LATENCY_NS = 1_700_000_000_000_000_000, 100_000_000, 7_000_000
-HEIGHT, WIDTH = 48, 64
-K = [60.0, 0, 31, 0, 61, 25, 0, 0, 1]
-
-
-def stamp_ns(index):
-    return START_NS + index * PERIOD_NS
-
-
-def header(index, types=TYPES):
-    sec, nanosec = divmod(stamp_ns(index), 1_000_000_000)
-    stamp = types.types['builtin_interfaces/msg/Time'](sec=sec, nanosec=nanosec)
-    extra = {'seq': index} if types is ROS1_TYPES else {}
-    return types.types['std_msgs/msg/Header'](stamp=stamp, frame_id='camera_optical_frame', **extra)
-
-
-def image(index, array, encoding='rgb8', types=TYPES):
-    return types.types['sensor_msgs/msg/Image'](
-        header=header(index, types),
-        height=array.shape[0],
-        width=array.shape[1],
-        encoding=encoding,
-        is_bigendian=0,
-        step=array.strides[0],
-        data=np.frombuffer(array.tobytes(), np.uint8),
-    )
-
-
-def compressed(index, array):
-    data = cv2.imencode('.png', cv2.cvtColor(array, cv2.COLOR_RGB2BGR))[1].ravel()
-    return TYPES.types['sensor_msgs/msg/CompressedImage'](header=header(index), format='png', data=data)
-
-
-def camera_info(index, types=TYPES, d=(0.0,) * 5, k=K, width=WIDTH):
-    upper = types is ROS1_TYPES
-    matrices = {
-        'd': np.array(d),
-        'k': np.array(k, float),
-        'r': np.eye(3).ravel(),
-        'p': np.hstack([np.reshape(k, (3, 3)), np.zeros((3, 1))]).ravel().astype(float),
-    }
-    return types.types['sensor_msgs/msg/CameraInfo'](
-        header=header(index, types),
-        height=HEIGHT,
-        width=width,
-        distortion_model='plumb_bob',
-        **{name.upper() if upper else name: value for name, value in matrices.items()},
-        binning_x=0,
-        binning_y=0,
-        roi=types.types['sensor_msgs/msg/RegionOfInterest'](
-            x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
-        ),
-    )
-
-
-def text(value, types=TYPES):
-    return types.types['std_msgs/msg/String'](data=value)
-
-
-def record(path, messages, plugin=StoragePlugin.SQLITE3):
-    """Write (topic, log time, message or bytes) as a rosbag2 folder."""
-    with Writer(path, version=9, storage_plugin=plugin) as writer:
-        connections = {}
-        for topic, time_ns, message in messages:
-            kind, data = message if isinstance(message, tuple) else (message.__msgtype__, None)
-            if topic not in connections:
-                connections[topic] = writer.add_connection(topic, kind, typestore=TYPES)
-            writer.write(connections[topic], time_ns, TYPES.serialize_cdr(message, kind) if data is None else data)
-    return path
-
-
-def record_ros1(path, messages):
-    with Ros1Writer(path) as writer:
-        connections = {}
-        for topic, time_ns, message in messages:
-            kind = message.__msgtype__
-            if topic not in connections:
-                connections[topic] = writer.add_connection(topic, kind, typestore=ROS1_TYPES)
-            writer.write(connections[topic], time_ns, ROS1_TYPES.serialize_ros1(message, kind))
-    return path
 
 
 @pytest.fixture
@@ -113,44 +56,6 @@ def drive(picture):
         return messages
 
     return make
-
-
-def read(path):
-    """Raw messages by topic: lists of (log time, bytes, message)."""
-    found = {}
-    with AnyReader([Path(path)], default_typestore=TYPES) as reader:
-        for connection, time_ns, data in reader.messages():
-            message = reader.deserialize(data, connection.msgtype) if connection.msgdef.data else None
-            found.setdefault(connection.topic, []).append((time_ns, bytes(data), message))
-    return found
-
-
-def values(message):
-    assert message.encoding == '32FC1'
-    assert message.step == 4 * message.width
-    return message.data.view(np.float32).reshape(message.height, message.width)
-
-
-def xyz(message):
-    assert message.is_dense
-    return np.stack(
-        [message.data.view(np.float32).reshape(-1, message.point_step // 4)[:, axis] for axis in range(3)], axis=1
-    )
-
-
-def assert_copied(original, copy):
-    """Every message of the first bag is in the second, bit for bit and with its log time."""
-    for topic, messages in read(original).items():
-        assert [item[:2] for item in copy[topic]] == [item[:2] for item in messages], topic
-
-
-def content(found):
-    """A header's fields: the classes of two type stores are never equal."""
-    return found.stamp.sec, found.stamp.nanosec, found.frame_id
-
-
-def last_line(capsys):
-    return capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize('plugin', [StoragePlugin.SQLITE3, StoragePlugin.MCAP])
@@ -489,6 +394,135 @@ def test_scale_and_scale_reference_exclude_each_other(run, drive, tmp_path, caps
     bag = record(tmp_path / 'in', [*drive(), ('/d', stamp_ns(0), image(0, np.ones((48, 64), np.float32), '32FC1'))])
     assert run('bag', bag, '--output', tmp_path / 'out', '--scale-reference', '/d', *METRES) == 2
     assert 'exclude each other' in last_line(capsys)
+
+
+def world(types=TYPES, frames=6):
+    """The scene of worlds.py: a camera, its calibration, and the points of a LiDAR 20 ms later."""
+    for index in range(frames):
+        time_ns = stamp_ns(index) + LATENCY_NS
+        yield '/camera/image_raw', time_ns, image(index, picture_of(index), types=types)
+        yield '/camera/camera_info', time_ns + 1000, camera_info(index, types)
+        yield '/lidar', time_ns + 20_000_000, cloud(index, points_of(depth_of(index)), types)
+
+
+@pytest.fixture
+def oracle(monkeypatch):
+    """The estimator of worlds.py, in place of the network."""
+    monkeypatch.setattr(pipeline, 'DepthEstimator', lambda *args, **kwargs: Oracle(noise=0.005))
+
+
+def assert_metric(path):
+    """The depth in the bag is that of the scene."""
+    found = read(path)['/camera/depth/image_rect']
+    assert [content(message.header) for _, _, message in found] == [content(header(index)) for index in range(6)]
+    for index, (_, _, message) in enumerate(found):
+        error = values(message) / depth_of(index) - 1
+        assert np.median(np.abs(error)) < 0.01
+
+
+POINTS = ('--alignment-source', 'points', *EVERYWHERE)
+MOUNT = ('camera_optical_frame', 'lidar', LIDAR_POSITION, LIDAR_QUATERNION)
+
+
+def test_points_give_metres_through_static_transforms_logged_last(run, oracle, tmp_path, capsys):
+    messages = [*world(), ('/tf_static', stamp_ns(9), transforms(9, MOUNT))]
+    bag = record(tmp_path / 'in', messages)
+    assert run('bag', bag, '--output', tmp_path / 'out', *POINTS) == 0
+    assert_metric(tmp_path / 'out')
+    assert_copied(bag, read(tmp_path / 'out'))
+    assert 'alignment: 6 fits, 0 gated, 0 refused' in capsys.readouterr().out
+
+
+def test_a_lidar_that_is_moved_is_found_through_tf(run, oracle, tmp_path):
+    # A mast, whose height TF tells before and after each frame.
+    messages = list(world())
+    for index in range(-1, 7):
+        height = 0.3 * index
+        mast = ('mast', 'camera_optical_frame', (0, 0, height), (0, 0, 0, 1))
+        messages.append(('/tf', stamp_ns(index), transforms(index, mast)))
+    # In the mast's frame the camera moves and the LiDAR does not, so in the LiDAR's the scene does.
+    moved = [item for item in messages if item[0] != '/lidar']
+    for index in range(6):
+        points = points_of(depth_of(index)) + np.array([0.3 * index, 0, 0])
+        moved.append(('/lidar', stamp_ns(index) + 30_000_000, cloud(index, points)))
+    messages = [*moved, ('/tf_static', stamp_ns(0), transforms(0, ('mast', *MOUNT[1:])))]
+    bag = record(tmp_path / 'in', sorted(messages, key=lambda item: item[1]))
+    assert run('bag', bag, '--output', tmp_path / 'out', *POINTS) == 0
+    assert_metric(tmp_path / 'out')
+
+
+@pytest.mark.parametrize('kind', ['tf2_msgs/msg/TFMessage', 'tf/msg/tfMessage'])
+def test_transforms_of_ros1_are_read(run, oracle, tmp_path, kind):
+    tf = {'types': ROS1_TYPES, 'kind': kind}
+    if kind == 'tf/msg/tfMessage':  # of the days before tf_static
+        poses = [('/tf', stamp_ns(index) - 1, transforms(index, MOUNT, **tf)) for index in range(-1, 8)]
+    else:
+        poses = [('/tf_static', stamp_ns(9), transforms(9, MOUNT, **tf))]
+    messages = [*world(ROS1_TYPES), *poses]
+    bag = record_ros1(tmp_path / 'in.bag', sorted(messages, key=lambda item: item[1]))
+    assert run('bag', bag, '--output', tmp_path / 'out', *POINTS) == 0
+    assert_metric(tmp_path / 'out')
+
+
+def test_without_transforms_there_are_no_metres_until_extrinsics_are_given(run, oracle, tmp_path, capsys):
+    bag = record(tmp_path / 'in', world())
+    assert run('bag', bag, '--output', tmp_path / 'none', *POINTS) == 0
+    captured = capsys.readouterr()
+    assert '/camera/depth/image_rect' not in read(tmp_path / 'none')
+    assert "6 of 6 frames without metres, first: no transform names 'camera_optical_frame' or 'lidar'" in captured.err
+    assert '0 fits, 0 gated, 6 refused' in captured.out
+    assert run('bag', bag, '--output', tmp_path / 'out', *POINTS, '--extrinsics', *POSE) == 0
+    assert_metric(tmp_path / 'out')
+
+
+def test_a_transform_that_is_none_is_left_out_and_said(run, oracle, tmp_path, capsys):
+    broken = (*MOUNT[:3], (0, 0, 0, 0))
+    messages = [*world(), ('/tf_static', stamp_ns(0), transforms(0, broken))]
+    assert run('bag', record(tmp_path / 'in', messages), '--output', tmp_path / 'out', *POINTS) == 0
+    assert '/tf_static: a transform is left out' in capsys.readouterr().err
+
+
+def test_other_topics_of_a_source_are_remapped(run, oracle, tmp_path, capsys):
+    # Two IMUs: the camera's, and one on an arm.
+    messages = list(world())
+    for index in range(6):
+        messages.append(('/imu', stamp_ns(index), imu(index, (0, -9.81, 0))))
+        messages.append(('/arm/imu', stamp_ns(index), imu(index, (9.81, 0, 0))))
+    bag = record(tmp_path / 'in', sorted(messages, key=lambda item: item[1]))
+    options = (
+        '--alignment-source',
+        'ground,gravity=imu,height_m=1.2',
+        '--image-topic',
+        '/camera/image_raw',
+        *EVERYWHERE,
+    )
+    assert run('bag', bag, '--output', tmp_path / 'none', *options) == 2
+    assert 'name it with --remap imu:=TOPIC; there are /arm/imu, /imu' in last_line(capsys)
+    assert run('bag', bag, '--output', tmp_path / 'none', *options, '--remap', 'imu:=/camera/image_raw') == 2
+    assert 'no topic /camera/image_raw of sensor_msgs/msg/Imu' in last_line(capsys)
+    assert run('bag', bag, '--output', tmp_path / 'out', *options, '--remap', 'imu:=/imu') == 0
+    assert_metric(tmp_path / 'out')
+
+
+def test_the_floor_gives_metres_without_evidence(run, oracle, tmp_path):
+    # The scene's floor is 1.2 m below the camera, which looks along it.
+    floor = ('--alignment-source', 'ground', '--set', 'gravity=parameters', '--set', 'height_m=1.2', *EVERYWHERE)
+    assert run('bag', record(tmp_path / 'in', world()), '--output', tmp_path / 'out', *floor) == 0
+    assert_metric(tmp_path / 'out')
+
+
+def test_a_bag_has_one_source(run, oracle, tmp_path, capsys):
+    options = ('--alignment-source', 'points', '--alignment-source', 'none')
+    assert run('bag', record(tmp_path / 'in', world()), '--output', tmp_path / 'out', *options) == 2
+    assert 'depth-anything align' in last_line(capsys)
+
+
+@pytest.mark.parametrize('pose', [('0', '0', '0', '0', '0', '0', '0'), ('nan', *'000001')])
+def test_extrinsics_that_are_no_pose_are_refused(run, oracle, tmp_path, capsys, pose):
+    bag = record(tmp_path / 'in', world())
+    assert run('bag', bag, '--output', tmp_path / 'out', *POINTS, '--extrinsics', *pose) == 2
+    assert '--extrinsics: expected a translation' in last_line(capsys)
+    assert not list(tmp_path.glob('*out*'))
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def test_results_are_replaced_only_when_asked(run, picture, save, tmp_path, caps
         (['nowhere.png'], 1, 'no such file'),
         (['{in}', '--output', '{in}'], 2, 'is the folder of the pictures'),
         (['{a}', '--scale', '1'], 2, 'go together'),
-        (['{a}', '--scale', '-1', '--shift', '0'], 2, 'scale must be positive'),
+        (['{a}', '--scale', '-1', '--shift', '0'], 2, 'alignment.fixed.scale is -1'),
         (['{a}', '--range-min', '5', '--range-max', '2'], 2, '--range-min < --range-max'),
         (['{a}', '--edge-threshold', '-1'], 2, '--edge-threshold'),
         (['{a}', '--fov', '180'], 2, '--fov'),

@@ -43,8 +43,9 @@ def test_defaults_are_those_of_the_node():
     assert DEFAULT_MODEL == 'v2-small'
 
 
-def test_help_does_not_import_torch():
-    code = 'import sys; from depth_anything_ros.cli.main import main\ntry: main(["bag", "--help"])\n'
+@pytest.mark.parametrize('command', ['bag', 'align'])
+def test_help_does_not_import_torch(command):
+    code = f'import sys; from depth_anything_ros.cli.main import main\ntry: main(["{command}", "--help"])\n'
     code += 'finally: print("torch" in sys.modules, file=sys.stderr)'
     start = perf_counter()
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60, check=False)
@@ -54,7 +55,16 @@ def test_help_does_not_import_torch():
     assert perf_counter() - start < 5  # a quarter of a second on an idle machine
 
 
-@pytest.mark.parametrize('argv', [[], ['nothing'], ['image', 'a.png'], ['bag', 'a', '--output', 'b', '--stride', '0']])
+@pytest.mark.parametrize(
+    'argv',
+    [
+        [],
+        ['nothing'],
+        ['image', 'a.png'],
+        ['bag', 'a', '--output', 'b', '--stride', '0'],
+        ['align', 'a', '--remap', 'imu'],
+    ],
+)
 def test_wrong_arguments_exit_with_2(argv, capsys):
     with pytest.raises(SystemExit) as stop:
         main(argv)

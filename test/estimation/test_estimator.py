@@ -106,6 +106,12 @@ def test_a_metric_network_predicts_depth_within_its_range(constant_networks):
     np.testing.assert_allclose(prediction.nearness, 0.1, rtol=1e-5)
 
 
+def test_only_a_metric_estimator_knows_a_focal_length(estimator, constant_networks):
+    metric = DepthEstimator(constant_networks('v2-small-outdoor', 0.0), device='cpu', input_size=INPUT_SIZE)
+    assert metric.canonical_focal_px == pytest.approx(1003.34)
+    assert estimator.canonical_focal_px is None
+
+
 def test_a_network_that_gives_nan_is_an_error_not_a_depth(constant_networks):
     network = constant_networks('v2-small', float('nan'))
     with pytest.raises(NonFinitePredictionError, match='fp32'):

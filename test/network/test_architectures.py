@@ -31,6 +31,19 @@ def test_only_metric_networks_claim_depth():
     assert (outdoor.kind, outdoor.max_depth) == ('depth', 80.0)
 
 
+@pytest.mark.parametrize(
+    ('scene', 'width', 'height', 'focal_px'), [('indoor', 1024, 768, 886.81), ('outdoor', 1242, 375, 725.0087)]
+)
+def test_metric_networks_know_the_focal_length_of_their_training(scene, width, height, focal_px):
+    """Hypersim's and Virtual KITTI 2's, as the official training resizes their images: 518 high, multiples of 14."""
+    scale_y = 518 / height
+    scale_x = round(width * scale_y / 14) * 14 / width
+    for size in SIZES:
+        known = ARCHITECTURES[f'v2-{size}-{scene}'].canonical_focal_px
+        assert known == pytest.approx(focal_px * (scale_x * scale_y) ** 0.5, abs=0.01)
+        assert ARCHITECTURES[f'v2-{size}'].canonical_focal_px is None
+
+
 # Parameters of the official networks, less the mask token and the coarsest level's merge, which are never used.
 @pytest.mark.parametrize(
     ('name', 'official_millions', 'unused_millions'),

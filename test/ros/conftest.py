@@ -60,13 +60,23 @@ def run_node():
     """Start a node with parameters, activated, beside a client that listens to topics; stops both at the end."""
     with ExitStack() as stack:
 
-        def run(listen=(), image_type=Image, image_topic='image', arguments=(), **parameters):
+        def run(
+            listen=(),
+            image_type=Image,
+            image_topic='image',
+            arguments=(),
+            evidence_type=None,
+            evidence_topic='scale_reference',
+            **parameters,
+        ):
             settings = {**SMALL, 'diagnostic_updater.period': 0.1, **parameters}
             node = DepthNode(
                 parameter_overrides=[Parameter(name, value=value) for name, value in settings.items()],
                 cli_args=['--ros-args', *arguments] if arguments else None,
             )
-            client = Client(image_topic, image_type)
+            if parameters.get('alignment.source') == 'depth':
+                evidence_type = Image
+            client = Client(image_topic, image_type, evidence_type, evidence_topic)
             types = {'points': PointCloud2, 'depth/camera_info': CameraInfo}
             for topic in listen:
                 client.listen(topic, types.get(topic, Image))
@@ -78,8 +88,8 @@ def run_node():
             )
             for topic in listen:
                 client.wait_for(lambda topic=topic: client.count_publishers(topic), f'publisher of {topic}')
-            if parameters.get('alignment.source') == 'depth':
-                client.wait_for(client.references.get_subscription_count, 'subscriber of scale_reference')
+            if evidence_type is not None:
+                client.wait_for(client.references.get_subscription_count, f'subscriber of {evidence_topic}')
             client.wait_for(client.infos.get_subscription_count, 'subscriber of camera_info')
             return node, client
 

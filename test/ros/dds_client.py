@@ -7,9 +7,9 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 
-from depth_anything_ros.messages import fill_image
+from depth_anything_ros.messages import fill_image, fill_point_cloud
 
 TIMEOUT_S = 30.0
 RELIABLE = QoSProfile(depth=20)
@@ -18,13 +18,14 @@ RELIABLE = QoSProfile(depth=20)
 class Client(Node):
     """A foreign client: publishes a camera, keeps what comes back."""
 
-    def __init__(self, image_topic='image', image_type=Image):
+    def __init__(self, image_topic='image', image_type=Image, evidence_type=None, evidence_topic='scale_reference'):
         super().__init__('client')
         self.images = self.create_publisher(image_type, image_topic, RELIABLE)
         # image_transport's rule: beside the image.
         namespace = image_topic.rpartition('/')[0] if image_type is Image else ''
         self.infos = self.create_publisher(CameraInfo, f'{namespace}/camera_info', RELIABLE)
-        self.references = self.create_publisher(Image, 'scale_reference', RELIABLE)
+        if evidence_type is not None:
+            self.references = self.create_publisher(evidence_type, evidence_topic, RELIABLE)
         self.received = {}
         self.diagnostics = []
         self.create_subscription(DiagnosticArray, '/diagnostics', self.diagnostics.append, 10)
@@ -44,7 +45,10 @@ class Client(Node):
         return now
 
     def send(self, image, encoding='rgb8', info=None, reference=None, frame_id='camera_optical_frame'):
-        """Publish an array or a ready message with its calibration and its depth; returns the stamp."""
+        """Publish an array or a ready message with its calibration and its evidence; returns the stamp.
+
+        reference: a depth image as an array, or a message, which keeps its frame_id.
+        """
         if isinstance(image, np.ndarray):
             array, image = image, Image()
             fill_image(image, array, encoding)
@@ -53,11 +57,14 @@ class Client(Node):
         if info is not None:
             info.header = image.header
             self.infos.publish(info)
-        if reference is not None:
+        if isinstance(reference, np.ndarray):
             message = Image()
             fill_image(message, reference, '32FC1' if reference.dtype == np.float32 else '16UC1')
-            message.header = image.header
-            self.references.publish(message)
+            message.header.frame_id = frame_id
+            reference = message
+        if reference is not None:
+            reference.header.stamp = image.header.stamp
+            self.references.publish(reference)
         self.images.publish(image)
         return image.header.stamp
 
@@ -75,6 +82,14 @@ class Client(Node):
             f'{topic} for frame {stamp.nanosec}',
             timeout_s,
         )
+
+    def call(self, name, kind, **request):
+        """The answer of a service."""
+        client = self.create_client(kind, name)
+        assert client.wait_for_service(TIMEOUT_S), f'no service {name}'
+        future = client.call_async(kind.Request(**request))
+        self.wait_for(future.done, f'answer of {name}')
+        return future.result()
 
     def status(self, which, timeout_s=TIMEOUT_S):
         """The next diagnostics status with this name's end."""
@@ -114,3 +129,39 @@ def camera_info(height=48, width=64, focal=50.0):
 
 def picture(height=48, width=64, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def metres_of(disparity):
+    """A world of which the network's own disparity is an affine image: 2 to 10 m."""
+    return (1.0 / (0.4 * (disparity - disparity.min()) / np.ptp(disparity) + 0.1)).astype(np.float32)
+
+
+def see(client, image=None):
+    """The truth that we make of a picture, and the picture."""
+    image = picture() if image is None else image
+    return metres_of(depth_of(client.answer('relative/image', client.send(image, info=camera_info())))), image
+
+
+def seen_points(depth, info):
+    """(N, 3) in the optical frame."""
+    rows, columns = np.mgrid[0 : depth.shape[0], 0 : depth.shape[1]]
+    x, y = (columns - info.k[2]) / info.k[0], (rows - info.k[5]) / info.k[4]
+    return np.stack([x * depth, y * depth, depth], axis=-1).reshape(-1, 3).astype(np.float32)
+
+
+def cloud_of(points, frame_id='lidar'):
+    message = PointCloud2()
+    message.header.frame_id = frame_id
+    fill_point_cloud(message, np.ascontiguousarray(points, np.float32), None, PointField)
+    return message
+
+
+def until_metres(client, send, topic='depth/image_rect', tries=10):
+    """Send until there are metres; evidence may come after its frame, and holds from the next one on."""
+    for _ in range(tries):
+        stamp = send()
+        client.answer('depth/image_color', stamp)
+        found = [message for message in client.received[topic] if message.header.stamp == stamp]
+        if found:
+            return found[0]
+    raise AssertionError(f'no metres; {client.last_status()}')

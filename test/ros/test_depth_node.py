@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from dds_client import TIMEOUT_S, camera_info, depth_of, picture, values_of
+from dds_client import camera_info, depth_of, picture, values_of
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -15,6 +15,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool
 
 from depth_anything_ros.messages import fill_image
+from depth_anything_ros.node.depth_node import DepthNode
+from depth_anything_ros.node.latest import Latest
 from depth_anything_ros.node.logs import Complaints
 
 METRES = 'v2-small-indoor'
@@ -181,12 +183,17 @@ def test_nobody_listening_means_no_work(run_node):
 
 
 def test_parameters_that_do_not_go_together_are_refused_with_the_reason(run_node):
-    node, _ = run_node()
+    node, _ = run_node(**{'alignment.source': 'depth'})
     for name, value, reason in (
         ('range.min_m', 30.0, 'less than range.max_m'),
         ('colormap', 'plaid', 'inferno'),
-        ('alignment.source', 'fixed', 'alignment.scale'),
-        ('alignment.source', 'hearsay', 'none, fixed, depth'),
+        ('alignment.source', 'fixed', 'alignment.fixed: scale must be positive'),
+        ('alignment.source', 'hearsay', 'camera, depth, fixed'),
+        ('alignment.ground.gravity', 'left', 'tf, imu, parameters'),
+        ('alignment.extrinsics', [1.0, 2.0], 'x y z qx qy qz qw'),
+        ('alignment.extrinsics', [1.0] + [0.0] * 6, 'quaternion'),
+        ('alignment.extrinsics', [float('nan')] + [0.0] * 5 + [1.0], 'finite'),
+        ('alignment.min_samples', 6000, 'alignment.depth.max_samples'),
         ('model', 'v2-large', 'read-only'),
         ('points.stride', 0, 'range'),
         ('points.voxel_m', 1e-9, 'at least'),
@@ -205,7 +212,7 @@ def test_the_alignment_source_may_change_while_running(run_node, constant_checkp
     node, client = run_node(['depth/image_color', 'depth/image_rect'], **constant_checkpoint('v2-small', 2.0))
     client.answer('depth/image_color', client.send(picture()))
     assert not client.received['depth/image_rect']
-    fixed = {'alignment.source': 'fixed', 'alignment.scale': 0.25}
+    fixed = {'alignment.source': 'fixed', 'alignment.fixed.scale': 0.25}
     result = node.set_parameters_atomically([Parameter(name, value=value) for name, value in fixed.items()])
     assert result.successful
     client.wait_for(client.images.get_subscription_count, 'subscription')
@@ -215,20 +222,24 @@ def test_the_alignment_source_may_change_while_running(run_node, constant_checkp
 
 def test_the_node_can_be_disabled_and_enabled(run_node):
     _, client = run_node(['relative/image'])
-    service = client.create_client(SetBool, '/depth_node/enable')
-    assert service.wait_for_service(TIMEOUT_S)
-
-    def enable(value):
-        future = service.call_async(SetBool.Request(data=value))
-        client.wait_for(future.done, 'answer of ~/enable')
-        assert future.result().success
-
-    enable(False)
+    assert client.call('/depth_node/enable', SetBool, data=False).success
     client.send(picture())
     client.wait_for(lambda: 'disabled' in client.status('frames').message, 'disabled')
-    enable(True)
+    assert client.call('/depth_node/enable', SetBool, data=True).success
     client.answer('relative/image', client.send(picture()))
     assert len(client.received['relative/image']) == 1
+
+
+def test_a_configure_that_fails_late_gives_everything_back():
+    bogus = {'qos_overrides./points.publisher.reliability': 'bogus'}
+    settings = {'model': 'untrained-small', 'device': 'cpu', 'input_size': 42, **bogus}
+    node = DepthNode(parameter_overrides=[Parameter(name, value=value) for name, value in settings.items()])
+    try:
+        assert not node.start()
+        assert node.count_publishers('depth/image_rect') == 0
+        assert node._estimator is None
+    finally:
+        node.destroy_node()
 
 
 def test_the_lifecycle_can_be_gone_through_twice(run_node):
@@ -270,7 +281,8 @@ def test_qos_of_a_topic_can_be_overridden(run_node):
     _, client = run_node(**override)
     (info,) = client.wait_for(lambda: client.get_publishers_info_by_topic('/depth/image_rect'), 'publisher')
     assert info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
-    for topic in ('depth/camera_info', 'depth/image_raw', 'depth/image_color', 'relative/image', 'points'):
+    others = ('depth/camera_info', 'depth/image_raw', 'depth/sigma', 'depth/image_color', 'relative/image', 'points')
+    for topic in (*others, 'alignment'):
         (other,) = client.wait_for(lambda topic=topic: client.get_publishers_info_by_topic(f'/{topic}'), 'publisher')
         assert other.qos_profile.reliability == ReliabilityPolicy.RELIABLE
 
@@ -329,3 +341,14 @@ def test_diagnostics_tell_latency_and_age(run_node):
     assert 0.0 <= float(values['input age s']) < 5.0
     model = values_of(client.status('model'))
     assert (model['device'], model['precision'], model['backend']) == ('cpu', 'fp32', 'torch')
+
+
+def test_the_newest_item_wins_unless_the_older_is_worth_more():
+    latest = Latest()
+    assert not latest.put(1)
+    assert latest.put(2)
+    assert latest.put(3, lambda stored, new: (stored, new) == (2, 3))
+    assert latest.take() == 2
+    assert not latest.put(4, lambda stored, new: True)  # nothing is stored
+    assert latest.put(5, lambda stored, new: False)
+    assert latest.take() == 5

@@ -76,7 +76,7 @@ def test_organised_points_keep_the_grid(run_node, constant_checkpoint):
 
 
 def test_a_fixed_alignment_makes_metres_of_disparity(run_node, constant_checkpoint):
-    settings = {'alignment.source': 'fixed', 'alignment.scale': 0.1, 'alignment.shift': 0.05}
+    settings = {'alignment.source': 'fixed', 'alignment.fixed.scale': 0.1, 'alignment.fixed.shift': 0.05}
     _, client = run_node(['depth/image_rect'], **constant_checkpoint('v2-small', 2.0), **settings)
     depth = client.answer('depth/image_rect', client.send(picture(), info=camera_info()))
     np.testing.assert_allclose(depth_of(depth), 1.0 / (0.1 * 2.0 + 0.05), rtol=1e-5)
@@ -128,7 +128,9 @@ def test_metres_stop_when_the_evidence_is_too_old(run_node):
     client.next_stamp = lambda: Time(sec=now.sec + 6, nanosec=1)
     client.answer('depth/image_color', client.send(image))
     assert len(client.received['depth/image_rect']) == before
-    assert 'alignment.max_age_s' in client.status('alignment').message
+    status = client.status('alignment')
+    assert 'alignment.max_age_s' in status.message
+    assert status.level == b'\x02'
 
 
 def test_range_and_rep_117(run_node, constant_checkpoint):

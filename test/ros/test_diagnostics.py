@@ -1,11 +1,14 @@
 """What the diagnostics make of what happened to the frames."""
 
+from dataclasses import replace
+
 import pytest
 from dds_client import values_of
 from diagnostic_msgs.msg import DiagnosticStatus
 
+from depth_anything_ros.alignment import Alignment, AlignmentState
 from depth_anything_ros.node import diagnostics
-from depth_anything_ros.node.diagnostics import FrameStatistics
+from depth_anything_ros.node.diagnostics import AlignmentReport, FrameStatistics
 
 
 @pytest.fixture
@@ -86,3 +89,39 @@ def test_idle_disabled_and_inactive_are_not_errors(clock):
     assert status_of(statistics).message == 'idle: nobody subscribes'
     assert status_of(statistics, enabled=False).message == 'disabled by ~/enable'
     assert status_of(statistics, active=False).message == 'not active'
+
+
+ALIGNED = AlignmentState(Alignment(0.1, 1.0 / 3.0, covariance=(1e-5, -2e-7, 3e-6), stamp_ns=7), age_s=0.5)
+OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE
+
+
+@pytest.mark.parametrize(
+    ('report', 'level', 'text'),
+    [
+        (AlignmentReport('depth', True, True, ALIGNED), OK, 'aligned'),
+        (AlignmentReport('depth', True, True, replace(ALIGNED, problem='one wild fit')), WARN, 'one wild fit'),
+        (AlignmentReport('depth', True, True, replace(ALIGNED, held=True)), WARN, 'held'),
+        (AlignmentReport('depth', True, True, ALIGNED, 'no points'), WARN, 'aligned; no points'),
+        (AlignmentReport('depth', True, True, AlignmentState(None, 'too old')), ERROR, 'no metres: too old'),
+        (AlignmentReport('depth', True, True, AlignmentState(None)), ERROR, 'no frame yet'),
+        (AlignmentReport('none', True, True, AlignmentState(None, 'source is none')), OK, 'no metres'),
+        (AlignmentReport('depth', True, False, AlignmentState(None)), OK, 'not used'),
+        (AlignmentReport('depth', False, True, ALIGNED), STALE, 'not active'),
+    ],
+)
+def test_the_level_says_whether_metres_can_be_trusted(report, level, text):
+    for status in (report.status('alignment', 'cpu'), report.exact_status('alignment')):
+        assert status.level == level
+        assert text in status.message
+    # Numbers are there just when they hold.
+    numbers = report.active and report.used and report.state.current is not None
+    assert ('scale' in values_of(report.exact_status('alignment'))) == numbers
+
+
+def test_the_numbers_of_the_topic_are_exact():
+    values = values_of(AlignmentReport('depth', True, True, ALIGNED).exact_status('alignment'))
+    assert float(values['shift']) == 1.0 / 3.0
+    assert float(values['log_scale_variance']) == 1e-5
+    assert float(values['log_scale_shift_covariance']) == -2e-7
+    assert float(values['age_s']) == 0.5
+    assert values['field'] == 'none'

@@ -35,6 +35,7 @@ def run(*arguments, timeout_s=120.0):
         ([*SMALL, '-p', 'range.min_m:=50.0'], 'range.max_m'),
         ([*SMALL, '-p', 'range.max_m:=8'], 'range.max_m'),
         ([*SMALL, '-p', 'points.stride:=0'], 'points.stride'),
+        ([*SMALL, '-p', 'alignment.source:=fixed'], 'alignment.fixed: scale must be positive'),
         (['--params-file', '/no/such.yaml'], '/no/such.yaml'),
     ],
     ids=lambda value: value if isinstance(value, str) else '',

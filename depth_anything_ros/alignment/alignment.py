@@ -1,0 +1,109 @@
+"""The value that turns disparity into metres."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite, nan, sqrt
+
+import numpy as np
+
+from depth_anything_ros.alignment.field import field_over_image
+
+# Standard deviations below zero at which an inverse depth is not noise.
+_CONTRADICTION = 3.0
+
+
+class AlignmentError(ValueError):
+    """The evidence does not determine scale and shift; the message says why."""
+
+
+class TooFewSamplesError(AlignmentError):
+    """There are fewer usable samples than the fit needs."""
+
+
+class DegenerateEvidenceError(AlignmentError):
+    """The samples do not tell scale and shift apart, or ask for a scale that is not positive."""
+
+
+class UninformativeDisparityError(AlignmentError):
+    """The disparity explains too little of the measured depth to be trusted with metres."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What turns disparity into metres: 1/z = scale * disparity + shift.
+
+    scale: 1/m per unit of disparity, positive. shift: 1/m.
+    covariance: of (log scale, shift) as (variance, covariance, variance); None if nobody knows.
+    noise: standard deviation of a single pixel's inverse depth as (absolute in 1/m, fraction of itself).
+    rmse: root mean square residual of the inliers in inverse depth, 1/m.
+    relative_rmse: the same in depth, as a fraction of the measured depth.
+    explained: 1 - median |residual| / median |inverse depth - its median|, over all samples, 1 is perfect, 0 is
+    no better than a constant.
+    inliers, samples: how many samples agreed, of how many.
+    condition: condition number of the fit's design matrix, columns scaled to one length; large: one depth only.
+    stamp_ns: time of the evidence in nanoseconds, None for a constant that does not age.
+    field: relative deviation of the scale over the image, see `field.py`; empty where it is one number.
+    """
+
+    scale: float
+    shift: float
+    covariance: tuple[float, float, float] | None = None
+    noise: tuple[float, float] = (0.0, 0.0)
+    rmse: float = nan
+    relative_rmse: float = nan
+    explained: float = nan
+    inliers: int = 0
+    samples: int = 0
+    condition: float = nan
+    stamp_ns: int | None = None
+    field: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.scale) and self.scale > 0.0):
+            raise DegenerateEvidenceError(
+                f'scale must be positive and finite, got {self.scale}: nearer must stay nearer'
+            )
+        if not isfinite(self.shift):
+            raise DegenerateEvidenceError(f'shift must be finite, got {self.shift}')
+
+    def inverse_depth(self, disparity: np.ndarray) -> np.ndarray:
+        """1/z in 1/m, float32, from disparity of any shape, or, with a field, of an image (H, W)."""
+        scale = np.float32(self.scale)
+        if self.field:
+            scale = scale * field_over_image(self.field, *np.shape(disparity))
+        return np.asarray(disparity, np.float32) * scale + np.float32(self.shift)
+
+    def depth(self, disparity: np.ndarray) -> np.ndarray:
+        """Metres along the optical axis, float32, of the disparity's shape.
+
+        Where 1/z is not positive the pixel is farther than the fit can tell: +Inf (REP 117). But where it is negative
+        by more than three standard deviations the fit does not hold for the pixel, which may be anywhere: NaN, as
+        +Inf would clear a costmap. NaN stays NaN.
+        """
+        inverse = self.inverse_depth(disparity)
+        with np.errstate(divide='ignore'):
+            depth = np.float32(1.0) / np.maximum(inverse, np.float32(0.0))
+        if self.covariance is not None:
+            limit = np.float32(-_CONTRADICTION * sqrt(self.noise[0] ** 2 + self.covariance[2]))
+            depth = np.where(inverse < limit, np.float32(nan), depth)
+        return depth
+
+    def sigma(self, disparity: np.ndarray) -> np.ndarray | None:
+        """Standard deviation of depth in metres, float32, of the disparity's shape; None if nobody knows it.
+
+        sigma_z = z^2 sigma_q (first order), where sigma_q has the fit's covariance and a single pixel's own noise.
+        +Inf where depth is not finite and positive.
+        """
+        if self.covariance is None:
+            return None
+        inverse = self.inverse_depth(disparity)
+        near = np.maximum(inverse, np.float32(0.0))
+        # Of scale * d, which is inverse - shift, to log scale.
+        slope = inverse - np.float32(self.shift)
+        log_scale, mixed, shift = (np.float32(value) for value in self.covariance)
+        absolute, relative = (np.float32(value) for value in self.noise)
+        variance = slope * (slope * log_scale + np.float32(2.0) * mixed) + shift
+        variance = np.maximum(variance, np.float32(0.0)) + absolute**2 + (relative * near) ** 2
+        with np.errstate(divide='ignore'):
+            return np.sqrt(variance) / near**2

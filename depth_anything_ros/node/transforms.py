@@ -1,0 +1,112 @@
+"""TF, as the alignment asks for it."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.time import Time
+
+from depth_anything_ros.geometry.transforms import TransformError, rigid_matrix
+
+# A transform of the frame's own moment is often published a little after the frame.
+_PATIENCE = Duration(seconds=0.05)
+_REMEDY = (
+    'publish it on /tf or /tf_static (robot_state_publisher, tf2_ros static_transform_publisher), or set '
+    'alignment.extrinsics'
+)
+
+
+class TfTransforms:
+    """Poses from /tf and /tf_static, where tf2_ros is installed; it is listened to from the first lookup on.
+
+    fixed_frame: may be set to one that does not move in the world; empty: frames are taken as they are at the earlier
+    of the two times.
+
+    lookup may be called from another thread than the node's executor: tf2's buffer has a lock of its own.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.fixed_frame = ''
+        self._node = node
+        self._lock = Lock()
+        self._buffer: Any = None
+        self._listener: Any = None
+
+    def lookup(self, target_frame: str, target_ns: int, source_frame: str, source_ns: int) -> np.ndarray:
+        """Return the (4, 4) matrix that takes points from one frame to another, see geometry's Transforms.
+
+        Waits a few hundredths of a second for a transform that is not there yet. Raises TransformError.
+        """
+        # ROS 1 drivers wrote a slash that tf2 refuses.
+        target_frame, source_frame = target_frame.lstrip('/'), source_frame.lstrip('/')
+        fixed_frame = self.fixed_frame.lstrip('/')
+        moving = bool(fixed_frame) and target_ns != source_ns
+        if target_frame == source_frame and not moving:
+            return np.eye(4)
+        for frame, whose in ((target_frame, 'the image'), (source_frame, 'the evidence')):
+            if not frame:
+                raise TransformError(
+                    f'the frame_id of {whose} is empty: let its driver set it, or set alignment.extrinsics'
+                )
+        if min(target_ns, source_ns) < 0:
+            raise TransformError(f'TF knows no time before 1970, and the stamp is {min(target_ns, source_ns)} ns')
+        tf2_ros = _tf2_ros(target_frame, source_frame)
+        buffer = self._listen(tf2_ros)
+        if moving:
+            times = target_ns, source_ns
+            query = (target_frame, Time(nanoseconds=target_ns), source_frame, Time(nanoseconds=source_ns))
+            look_up, query = buffer.lookup_transform_full, (*query, fixed_frame)
+        else:
+            times = (min(target_ns, source_ns),)
+            look_up, query = buffer.lookup_transform, (target_frame, source_frame, Time(nanoseconds=times[0]))
+        try:
+            try:
+                stamped = look_up(*query)
+            except tf2_ros.ExtrapolationException:
+                stamped = look_up(*query, _PATIENCE)
+        except tf2_ros.TransformException as error:
+            through = f" through '{fixed_frame}'" if moving else ''
+            when = ' and '.join(f'{time_ns / 1e9:.3f}' for time_ns in times)
+            raise TransformError(
+                f"no transform from '{source_frame}' to '{target_frame}'{through} at {when} s: {error}; {_REMEDY}"
+            ) from error
+        return _matrix(stamped.transform, target_frame, source_frame)
+
+    def close(self) -> None:
+        """Listen no longer, until the next lookup."""
+        with self._lock:
+            if self._listener is not None:
+                self._listener.unregister()
+                self._listener = None
+
+    def _listen(self, tf2_ros: Any) -> Any:
+        with self._lock:
+            if self._buffer is None:
+                # With the node, whose clock clears it when simulated time jumps back.
+                self._buffer = tf2_ros.Buffer(node=self._node)
+            if self._listener is None:
+                self._listener = tf2_ros.TransformListener(self._buffer, self._node, spin_thread=False)
+            return self._buffer
+
+
+def _tf2_ros(target_frame: str, source_frame: str) -> Any:
+    try:
+        import tf2_ros  # noqa: PLC0415 - optional
+    except ImportError as error:
+        raise TransformError(
+            f"where '{source_frame}' is in '{target_frame}' is for TF to say, and tf2_ros is not installed ({error}): "
+            'install ros-$ROS_DISTRO-tf2-ros-py, or set alignment.extrinsics'
+        ) from error
+    return tf2_ros
+
+
+def _matrix(transform: Any, target_frame: str, source_frame: str) -> np.ndarray:
+    t, q = transform.translation, transform.rotation
+    try:
+        return rigid_matrix((t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
+    except ValueError as error:
+        raise TransformError(f"the transform from '{source_frame}' to '{target_frame}' is none: {error}") from error

@@ -1,0 +1,83 @@
+"""Scale and shift over time, as a statistician would want them."""
+
+import numpy as np
+import pytest
+
+from depth_anything_ros.alignment import Alignment, Tracker
+from depth_anything_ros.alignment.tracker import CONFIRMATIONS
+
+S = 1_000_000_000
+SCALE, SHIFT, REACH = 0.5, 0.1, 1.0
+
+
+def fit(stamp_s, scale=SCALE, shift=SHIFT, sigma=0.05):
+    return Alignment(scale, shift, (sigma**2, 0.0, (0.2 * sigma) ** 2), stamp_ns=int(stamp_s * S))
+
+
+def test_its_covariance_is_that_of_its_error():
+    random = np.random.default_rng(0)
+    squared = []
+    for _ in range(300):
+        tracker = Tracker(drift=0.05)
+        truth = np.array([np.log(SCALE), SHIFT])
+        for i in range(20):
+            truth += random.standard_normal(2) * 0.05 * np.sqrt(0.1) * [1.0, REACH]
+            measured = truth + random.standard_normal(2) * [0.05, 0.01]
+            tracker.update(fit(0.1 * i, np.exp(measured[0]), measured[1]), REACH)
+        found = tracker.at(int(1.9 * S))
+        error = np.array([np.log(found.scale), found.shift]) - truth
+        a, b, c = found.covariance
+        squared.append(error @ np.linalg.solve([[a, b], [b, c]], error))
+    # Chi-square with two degrees of freedom has the mean 2; the drift is estimated too, from few fits, which costs.
+    assert np.mean(squared) == pytest.approx(2.2, abs=0.5)
+
+
+def test_a_precise_fit_weighs_more_than_a_vague_one():
+    tracker = Tracker(drift=0.01)
+    tracker.update(fit(0, sigma=0.01), REACH)
+    tracker.update(fit(0.1, scale=1.1 * SCALE, sigma=0.1), REACH)
+    assert SCALE < tracker.at(S).scale < 1.01 * SCALE
+
+
+def test_correlated_scale_and_shift_are_not_taken_for_independent_ones():
+    tracker = Tracker(drift=0.0)
+    # All evidence near disparity 1: the sum is known, the parts are not.
+    along = 0.1
+    vague = Alignment(0.5, 0.1, (along**2, -0.5 * along**2, (0.5 * along) ** 2 + 1e-6), stamp_ns=0)
+    tracker.update(vague, REACH)
+    found = tracker.at(0)
+    assert found.sigma(np.float32(1.0)) < 0.2 * found.sigma(np.float32(2.0))
+
+
+def test_wild_fits_of_different_kinds_never_win():
+    tracker = Tracker(drift=0.05)
+    for i in range(10):
+        tracker.update(fit(0.1 * i), REACH)
+    for i, factor in enumerate([5.0, 0.2, 9.0, 0.1, 4.0, 0.3]):
+        reason = tracker.update(fit(1.0 + 0.1 * i, factor * SCALE), REACH)
+        assert 'held back' in reason
+    assert tracker.at(2 * S).scale == pytest.approx(SCALE, rel=0.03)
+
+
+def test_wild_fits_between_good_ones_never_add_up():
+    tracker = Tracker(drift=0.05)
+    for i in range(40):
+        tracker.update(fit(0.1 * i, 5.0 * SCALE if i % 3 else SCALE) if i > 5 else fit(0.1 * i), REACH)
+    assert tracker.at(4 * S).scale == pytest.approx(SCALE, rel=0.03)
+
+
+def test_a_lasting_change_wins_after_the_promised_number():
+    tracker = Tracker(drift=0.05)
+    for i in range(10):
+        tracker.update(fit(0.1 * i), REACH)
+    reasons = [tracker.update(fit(1.0 + 0.1 * i, 4.0 * SCALE), REACH) for i in range(CONFIRMATIONS)]
+    assert all(reasons[:-1])
+    assert not reasons[-1]
+    assert tracker.at(2 * S).scale == pytest.approx(4.0 * SCALE, rel=0.01)
+
+
+def test_an_exact_source_is_followed_exactly():
+    tracker = Tracker(drift=0.1)
+    for i in range(5):
+        tracker.update(fit(i, scale=SCALE * (1.0 + 0.02 * i), sigma=0.0), REACH)
+    assert tracker.at(4 * S).scale == pytest.approx(1.08 * SCALE, rel=1e-4)
