@@ -19,7 +19,7 @@ from depth_anything_ros.alignment.alignment import (
     UninformativeDisparityError,
 )
 from depth_anything_ros.alignment.field import MAX_ORDER, fit_field
-from depth_anything_ros.alignment.fit import fit_scale_shift
+from depth_anything_ros.alignment.fit import MAX_SCALE_SIGMA, fit_scale_shift
 from depth_anything_ros.alignment.hook import AlignmentSource, EvidenceError, Prior, Samples, View
 from depth_anything_ros.alignment.sources import CameraSource, NoSource
 from depth_anything_ros.alignment.stabilizer import Stabilizer
@@ -53,6 +53,7 @@ class AlignerSettings:
     max_age_s: an alignment without evidence for longer than this is dropped, and metres stop.
     max_time_difference_s: how far apart in stamp evidence and frame may be.
     min_samples, min_explained: what a fit needs to be believed (Alignment.explained).
+    max_scale_sigma: a fit that leaves the scale less certain, relative, is refused.
     field_order: 0: one scale for the image; 1, 2: one that varies over it (field.py), if the evidence covers it.
     drift: how much the scale may wander within a second, relative (tracker.py).
     stabilizer_s: time constant of the flicker's removal (stabilizer.py), 0: off.
@@ -63,6 +64,7 @@ class AlignerSettings:
     max_time_difference_s: float = 0.05
     min_samples: int = 50
     min_explained: float = 0.3
+    max_scale_sigma: float = MAX_SCALE_SIGMA
     field_order: int = 0
     drift: float = 0.1
     stabilizer_s: float = 0.0
@@ -321,6 +323,7 @@ class Aligner:
         common = {
             'weights': weights,
             'min_samples': self.settings.min_samples,
+            'max_scale_sigma': self.settings.max_scale_sigma,
             'independent': independent,
             'stamp_ns': evidence_ns,
         }

@@ -33,8 +33,8 @@ _TUKEY = 4.685
 _MIN_SAMPLES_FOR_NOISE = 40
 # No weight is infinite: the part of the noise that does not depend on depth is at least this fraction of the whole.
 _LEAST_ABSOLUTE = 0.05
-# Beyond this, relative, the standard error of the scale says that there is no scale.
-_MAX_SCALE_SIGMA = 0.5
+MAX_SCALE_SIGMA = 0.5
+"""Beyond this, relative, the standard error of the scale says that there is no scale."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ def fit_scale_shift(
     *,
     shift: float | None = None,
     min_samples: int = MIN_SAMPLES,
+    max_scale_sigma: float = MAX_SCALE_SIGMA,
     independent: int | None = None,
     stamp_ns: int | None = None,
 ) -> Alignment:
@@ -61,6 +62,7 @@ def fit_scale_shift(
     disparity, depth_m, weights: arrays of one shape; pairs with a value that is not finite, a depth or a weight
     that is not positive, are left out. depth_m in metres.
     shift: held at this value, 1/m, and only the scale is fitted; None: both are.
+    max_scale_sigma: a fit that leaves the scale less certain, relative, is refused.
     independent: how many of the samples err independently; None: all. A network errs alike at neighbouring pixels, so
     ten thousand of them know less than their number says. Only the covariance depends on it.
 
@@ -84,7 +86,7 @@ def fit_scale_shift(
     # Of the prediction, not of the sample, whose own error would change its weight.
     noise = _noise_at(noise_model, line.scale * d + line.shift)
     line, _ = _refine(d, q, w, noise, line, 1.0, cutoff, held=shift)
-    return _result(d, q, w, some, line, noise_model, cutoff, independent, stamp_ns)
+    return _result(d, q, w, some, line, noise_model, cutoff, independent, max_scale_sigma, stamp_ns)
 
 
 def _usable(disparity, depth_m, weights) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -259,7 +261,7 @@ def _noise_model(d, q, noise, line: _Line, sigma: float) -> tuple[float, float]:
     return max(absolute, _LEAST_ABSOLUTE * whole), relative
 
 
-def _result(d, q, w, some, line: _Line, noise_model, cutoff, independent, stamp_ns) -> Alignment:
+def _result(d, q, w, some, line: _Line, noise_model, cutoff, independent, max_scale_sigma, stamp_ns) -> Alignment:
     n = d.size
     if not line.scale > 0.0:
         raise DegenerateEvidenceError(
@@ -280,7 +282,7 @@ def _result(d, q, w, some, line: _Line, noise_model, cutoff, independent, stamp_
     known = inliers if independent is None else min(inliers, max(1, round(independent * inliers / n)))
     covariance = line.covariance * (heavier**2 * float(np.mean(w[inlier])) * inliers / known)
     scale_variance = covariance[0, 0] / line.scale**2
-    if not scale_variance < _MAX_SCALE_SIGMA**2:
+    if not scale_variance < max_scale_sigma**2:
         raise DegenerateEvidenceError(
             f'the samples determine the scale to {100.0 * sqrt(scale_variance):.0f} % only: they lie too close '
             'together in disparity for their noise; give evidence at several depths'

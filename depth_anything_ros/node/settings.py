@@ -155,6 +155,12 @@ class Settings:
         name='alignment.min_explained',
         between=(-1.0, 1.0),
     )
+    alignment_max_scale_sigma: float = _parameter(
+        _LIMITS.max_scale_sigma,
+        'A fit that leaves the scale less certain, relative, is refused.',
+        name='alignment.max_scale_sigma',
+        between=(0.0, 1e9),
+    )
     alignment_field_order: int = _parameter(
         _LIMITS.field_order,
         'Scale over the image: 0: one number; 1 or 2: a polynomial of this order, where evidence covers the image.',
@@ -224,6 +230,7 @@ class Settings:
             max_time_difference_s=self.alignment_max_time_difference_s,
             min_samples=self.alignment_min_samples,
             min_explained=self.alignment_min_explained,
+            max_scale_sigma=self.alignment_max_scale_sigma,
             field_order=self.alignment_field_order,
             drift=self.alignment_drift,
             stabilizer_s=self.stabilizer_time_constant_s,

@@ -145,6 +145,10 @@ def test_a_fixed_frame_carries_evidence_from_its_stamp_to_that_of_the_image(node
     )
     transforms = TfTransforms(node)
     np.testing.assert_allclose(translation_of(transforms.lookup(CAMERA, 3 * SECOND, LIDAR, 2 * SECOND)), 0.0)
+    # Of two times the earlier: transforms of the later one may be still on their way.
+    for times in ((2, 3), (3, 2)):
+        matrix = transforms.lookup(ODOM, times[0] * SECOND, 'base', times[1] * SECOND)
+        np.testing.assert_allclose(translation_of(matrix), [2.0, 0.0, 0.0])
     transforms.fixed_frame = ODOM
     # What was at the lidar a second ago is now a metre behind.
     matrix = transforms.lookup(CAMERA, 3 * SECOND, LIDAR, 2 * SECOND)

@@ -29,6 +29,7 @@ from depth_anything_ros.messages import stamp_ns, to_rgb
 from depth_anything_ros.node.demo.scene import Scene, motorcycle
 
 _FRAMES = 10
+_PICTURES = ('input', 'depth', 'truth', 'error', 'disparity', 'overview')
 _START_TIMEOUT_S = 120.0
 _TIMEOUT_S = 300.0
 _STOP_TIMEOUT_S = 20.0
@@ -140,7 +141,7 @@ def _node_arguments(arguments: argparse.Namespace, untrained: bool) -> list[str]
     parameters = {'model': arguments.model, 'checkpoint': arguments.checkpoint, 'alignment.source': 'depth'}
     if untrained:
         # Random weights explain nothing of the scene, which the node would refuse; here the way of a frame counts.
-        parameters['alignment.min_explained'] = -1.0
+        parameters |= {'alignment.min_explained': -1.0, 'alignment.max_scale_sigma': 100.0}
     # JSON is YAML: strings quoted, numbers not.
     settings = [part for name, value in parameters.items() for part in ('-p', f'{name}:={json.dumps(value)}')]
     return ['-m', 'depth_anything_ros.node.main', '--ros-args', '-r', 'image:=image_rect', *settings]
@@ -221,6 +222,9 @@ def _report(subscriber: Subscriber, scene: Scene, model: str, untrained: bool) -
 
 
 def _write(output: Path, subscriber: Subscriber, scene: Scene, report: str) -> None:
+    # What an earlier run left must not be taken for this one's.
+    for name in (*(f'{picture}.png' for picture in _PICTURES), 'cloud.ply'):
+        (output / name).unlink(missing_ok=True)
     pictures = {'input': scene.image}
     if subscriber.depths:
         depth = subscriber.depths[-1]
