@@ -140,6 +140,7 @@ class Aligner:
         # Of all the rest.
         self._working = RLock()
         self._views: deque[View] = deque()
+        self._last_ns = 0
         self._constant: Alignment | None = None
         self._refusal = self._mismatch = ''
         self._held = False
@@ -199,6 +200,9 @@ class Aligner:
                 self._state = AlignmentState(None)
                 return AlignedFrame(view.disparity, view.values, None)
             self._tracker.drift = settings.drift
+            if view.stamp_ns < self._last_ns - _RESTART_NS:
+                self._forget('time went back: the alignment of before is forgotten')
+            self._last_ns = view.stamp_ns
             view = self._stabilized(view)
             if self._source.topics:
                 self._take_messages(view)
@@ -246,8 +250,6 @@ class Aligner:
         self._refusal, self._mismatch = reason, ''
 
     def _take_messages(self, view: View) -> None:
-        if self._views and view.stamp_ns < self._views[-1].stamp_ns - _RESTART_NS:
-            self._forget('time went back: the alignment of before is forgotten')
         self._views.append(view)
         while len(self._views) > 2 and sum(item.values.nbytes for item in self._views) > _REMEMBERED_BYTES:
             self._views.popleft()
@@ -310,6 +312,9 @@ class Aligner:
             fitted = _from_prior(measured, evidence_ns)
         else:
             fitted, slope, remark = self._fit(measured, view, span, evidence_ns)
+            # Not to the covariance, which the tracker averages.
+            noise = hypot(fitted.noise[0], measured.shift_sigma), hypot(fitted.noise[1], measured.scale_sigma)
+            fitted = replace(fitted, noise=noise)
         held_back = self._tracker.update(fitted, fitted.scale * (span[1] - span[0]), held_at_slope=slope)
         self._count('gated' if held_back else 'fits')
         return held_back or remark
@@ -335,19 +340,15 @@ class Aligner:
             if tracked is None:
                 raise
             fitted = fit_scale_shift(disparity, depth_m, shift=tracked.shift, **common)
-            return (
-                fitted,
-                fitted.scale * float(np.mean(disparity)),
-                f'the scale is followed at one depth only, the shift held: {error}',
-            )
+            slope = float(np.median(1.0 / depth_m[np.isfinite(depth_m) & (depth_m > 0.0)])) - tracked.shift
+            if not slope > 0.0:
+                raise
+            return fitted, slope, f'the scale is followed at one depth only, the shift held: {error}'
         if fitted.explained < self.settings.min_explained:
             raise UninformativeDisparityError(
                 f'the fit explains {fitted.explained:.2f} of the spread of inverse depth, less than '
                 f'alignment.min_explained = {self.settings.min_explained:g}: model and evidence see different scenes'
             )
-        # Not to the covariance, which the tracker averages.
-        noise = hypot(fitted.noise[0], samples.shift_sigma), hypot(fitted.noise[1], samples.scale_sigma)
-        fitted = replace(fitted, noise=noise)
         if self.settings.field_order:
             fitted = _with_field(fitted, pixels, disparity, depth_m, view.disparity.shape, self.settings.field_order)
         return fitted, None, ''

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cached_property
+from math import isfinite
 from typing import Any, Protocol
 
 import numpy as np
@@ -50,6 +51,12 @@ class Prior:
     scale_sigma: float
     shift: float = 0.0
     shift_sigma: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises EvidenceError for numbers that no knowledge has."""
+        numbers = (self.scale, self.scale_sigma, self.shift, self.shift_sigma)
+        if not (all(map(isfinite, numbers)) and self.scale > 0.0 and min(self.scale_sigma, self.shift_sigma) >= 0.0):
+            raise EvidenceError(f'expected a positive scale, and deviations that are not negative, got {self}')
 
 
 @dataclass(frozen=True)

@@ -399,3 +399,30 @@ def test_samples_outside_the_image_and_without_a_number_are_left_out():
     aligned = Aligner(source, AlignerSettings(min_samples=80)).align(View(DISPARITY))
     assert aligned.alignment.samples == 80
     np.testing.assert_allclose(aligned.depth, DEPTH, rtol=1e-3)
+
+
+def test_time_that_goes_back_is_noticed_without_messages_too():
+    source = Told()
+    aligner = Aligner(source)
+    source.answer = Prior(scale=0.4, scale_sigma=0.05)
+    aligner.align(View(DISPARITY, stamp_ns=60_000 * MS))
+    source.answer = EvidenceError('nothing to see')
+    assert aligner.align(View(DISPARITY, stamp_ns=1_000 * MS)).depth is None
+
+
+@pytest.mark.parametrize('wrong', [{'scale': 0.0}, {'scale': np.nan}, {'scale_sigma': -1.0}, {'shift': np.inf}])
+def test_a_prior_cannot_be_made_of_nonsense(wrong):
+    with pytest.raises(EvidenceError, match='positive scale'):
+        Prior(**{'scale': 1.0, 'scale_sigma': 0.1, **wrong})
+
+
+def test_one_depth_only_is_followed_where_parts_of_the_disparity_are_unknown(world):
+    made = world()
+    made.evidence(0, noisy(noise=0.001))
+    made.frame(0)
+    wall = np.full_like(DISPARITY, 1.2)
+    wall[::2] = np.nan
+    made.evidence(1000, np.full_like(DISPARITY, 1.0 / (1.1 * (SCALE * 1.2 + SHIFT))))
+    aligned = made.frame(1000, wall)
+    assert np.nanmedian(aligned.depth) * (SCALE * 1.2 + SHIFT) == pytest.approx(1.0 / 1.1, rel=0.01)
+    assert made.frame(1100).depth is not None
