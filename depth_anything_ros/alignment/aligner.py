@@ -187,7 +187,7 @@ class Aligner:
     def is_waiting_for(self, stamp_ns: int) -> bool:
         """Whether evidence of this moment waits while the alignment grows old: better take that frame than a newer."""
         last_ns = self._tracker.stamp_ns
-        if last_ns is not None and stamp_ns - last_ns < self.settings.max_age_s * 0.5e9:
+        if self._held or (last_ns is not None and stamp_ns - last_ns < self.settings.max_age_s * 0.5e9):
             return False
         with self._lock:
             return any(self._is_near(evidence_ns, stamp_ns) for evidence_ns, _ in self._evidence)
@@ -216,6 +216,7 @@ class Aligner:
         """Forget the alignment, and start anew with the next evidence."""
         with self._working:
             self._forget('realigned: no evidence since')
+            self._state = AlignmentState(None, self._refusal)
 
     def hold(self, on: bool) -> str:
         """Freeze the alignment, which then neither follows evidence nor ages, or let go; returns why not, if so."""

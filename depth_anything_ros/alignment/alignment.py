@@ -86,7 +86,9 @@ class Alignment:
             depth = np.float32(1.0) / np.maximum(inverse, np.float32(0.0))
         if self.covariance is not None:
             limit = np.float32(-_CONTRADICTION * sqrt(self.noise[0] ** 2 + self.covariance[2]))
-            depth = np.where(inverse < limit, np.float32(nan), depth)
+            beyond = inverse < limit
+            if beyond.any():
+                depth = np.where(beyond, np.float32(nan), depth)
         return depth
 
     def sigma(self, disparity: np.ndarray) -> np.ndarray | None:
@@ -97,13 +99,16 @@ class Alignment:
         """
         if self.covariance is None:
             return None
-        inverse = self.inverse_depth(disparity)
-        near = np.maximum(inverse, np.float32(0.0))
-        # Of scale * d, which is inverse - shift, to log scale.
-        slope = inverse - np.float32(self.shift)
-        log_scale, mixed, shift = (np.float32(value) for value in self.covariance)
-        absolute, relative = (np.float32(value) for value in self.noise)
-        variance = slope * (slope * log_scale + np.float32(2.0) * mixed) + shift
-        variance = np.maximum(variance, np.float32(0.0)) + absolute**2 + (relative * near) ** 2
+        near = np.maximum(self.inverse_depth(disparity), np.float32(0.0))
+        # The variance of scale * d + shift with scale * d = near - shift, as a polynomial of near, in place: temporary
+        # images cost more than the arithmetic.
+        (log_scale, mixed, shift), (absolute, relative), t = self.covariance, self.noise, self.shift
+        variance = near * np.float32(log_scale + relative**2)
+        variance += np.float32(2.0 * (mixed - log_scale * t))
+        variance *= near
+        variance += np.float32((log_scale * t - 2.0 * mixed) * t + shift + absolute**2)
+        sigma = np.sqrt(np.maximum(variance, np.finfo(np.float32).tiny))
+        near *= near
         with np.errstate(divide='ignore'):
-            return np.sqrt(variance) / near**2
+            sigma /= near
+        return sigma

@@ -278,6 +278,7 @@ def test_realign_forgets_and_the_next_evidence_decides(world):
     made.evidence(0)
     made.frame(0)
     made.aligner.realign()
+    assert made.state.current is None
     assert made.frame(100).depth is None
     made.evidence(200, noisy(5.0 * SCALE))
     assert made.frame(200).alignment.scale == pytest.approx(5.0 * SCALE, rel=0.02)
@@ -291,6 +292,8 @@ def test_a_held_alignment_neither_follows_nor_ages_and_warns(world):
     assert made.aligner.hold(True) == ''
     made.evidence(100, noisy(2.0 * SCALE))
     made.frame(100)
+    made.evidence(8000)
+    assert not made.aligner.is_waiting_for(8000 * MS)
     assert made.frame(9000).alignment.scale == pytest.approx(SCALE, rel=1e-3)
     assert made.state.held
     assert 'held' in made.state.problem
