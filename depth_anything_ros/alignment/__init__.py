@@ -5,6 +5,7 @@ from depth_anything_ros.alignment.alignment import (
     Alignment,
     AlignmentError,
     DegenerateEvidenceError,
+    InvertedDisparityError,
     TooFewSamplesError,
     UninformativeDisparityError,
 )
@@ -37,6 +38,7 @@ __all__ = [
     'DegenerateEvidenceError',
     'EvidenceError',
     'FrameSource',
+    'InvertedDisparityError',
     'Prior',
     'Samples',
     'Stabilizer',

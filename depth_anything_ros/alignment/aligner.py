@@ -16,6 +16,7 @@ from depth_anything_ros.alignment.alignment import (
     Alignment,
     AlignmentError,
     DegenerateEvidenceError,
+    InvertedDisparityError,
     UninformativeDisparityError,
 )
 from depth_anything_ros.alignment.field import MAX_ORDER, fit_field
@@ -336,6 +337,8 @@ class Aligner:
         try:
             fitted = fit_scale_shift(disparity, depth_m, **common)
             _check_near(fitted, span)
+        except InvertedDisparityError:  # no held shift makes that right
+            raise
         except DegenerateEvidenceError as error:
             tracked = self._tracker.at(evidence_ns)
             if tracked is None:

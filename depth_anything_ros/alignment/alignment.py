@@ -25,6 +25,10 @@ class DegenerateEvidenceError(AlignmentError):
     """The samples do not tell scale and shift apart, or ask for a scale that is not positive."""
 
 
+class InvertedDisparityError(DegenerateEvidenceError):
+    """The disparity falls where the measured depth says nearer: evidence and frame do not belong together."""
+
+
 class UninformativeDisparityError(AlignmentError):
     """The disparity explains too little of the measured depth to be trusted with metres."""
 

@@ -7,7 +7,12 @@ from math import nan, sqrt
 
 import numpy as np
 
-from depth_anything_ros.alignment.alignment import Alignment, DegenerateEvidenceError, TooFewSamplesError
+from depth_anything_ros.alignment.alignment import (
+    Alignment,
+    DegenerateEvidenceError,
+    InvertedDisparityError,
+    TooFewSamplesError,
+)
 
 MIN_SAMPLES = 3
 # Hypotheses, and the samples that judge them. Of pairs drawn from 40 % outliers 36 % are clean, so 128 leave no
@@ -264,7 +269,7 @@ def _noise_model(d, q, noise, line: _Line, sigma: float) -> tuple[float, float]:
 def _result(d, q, w, some, line: _Line, noise_model, cutoff, independent, max_scale_sigma, stamp_ns) -> Alignment:
     n = d.size
     if not line.scale > 0.0:
-        raise DegenerateEvidenceError(
+        raise InvertedDisparityError(
             f'the best fit has scale {line.scale:.4g}: the disparity falls where the measured depth says nearer. '
             'Check that the evidence belongs to this camera and this moment'
         )

@@ -429,3 +429,14 @@ def test_one_depth_only_is_followed_where_parts_of_the_disparity_are_unknown(wor
     aligned = made.frame(1000, wall)
     assert np.nanmedian(aligned.depth) * (SCALE * 1.2 + SHIFT) == pytest.approx(1.0 / 1.1, rel=0.01)
     assert made.frame(1100).depth is not None
+
+
+def test_evidence_that_says_the_near_is_far_is_refused_also_while_tracking(world):
+    made = world()
+    made.evidence(0)
+    good = made.frame(0).alignment
+    made.evidence(100, 1.0 / (SCALE * (2.0 - DISPARITY) + SHIFT))
+    kept = made.frame(100).alignment
+    assert (kept.scale, kept.shift) == (good.scale, good.shift)
+    assert 'nearer' in made.state.problem
+    assert made.state.refused == 1
