@@ -198,7 +198,7 @@ class Aligner:
         with self._working:
             settings = self.settings
             if view.kind == 'depth' and not (settings.correct_metric_model or isinstance(self._source, CameraSource)):
-                self._state = AlignmentState(None)
+                self._state, self._held = AlignmentState(None), False
                 return AlignedFrame(view.disparity, view.values, None)
             self._tracker.drift = settings.drift
             if view.stamp_ns < self._last_ns - _RESTART_NS:
@@ -248,11 +248,11 @@ class Aligner:
         with self._lock:
             self._evidence.clear()
         self._tracker.forget()
-        self._held = False
+        self._constant, self._held = None, False
         self._refusal, self._mismatch = reason, ''
 
     def _take_messages(self, view: View) -> None:
-        self._views.append(view)
+        self._views.append(replace(view, image=None))
         while len(self._views) > 2 and sum(item.values.nbytes for item in self._views) > _REMEMBERED_BYTES:
             self._views.popleft()
         for evidence_ns, evidence, match in self._ripe_evidence(view.stamp_ns):
@@ -293,7 +293,9 @@ class Aligner:
         try:
             measured = self._source.measure(evidence, view)
             if isinstance(measured, Alignment):
-                self._constant, self._refusal = measured, ''
+                # What rests on a message ages like a fit.
+                self._constant = replace(measured, stamp_ns=evidence_ns) if self._source.topics else measured
+                self._refusal = self._mismatch = ''
                 return
             problem = self._track(measured, view, evidence_ns)
         except Exception as error:  # as above
@@ -368,13 +370,10 @@ class Aligner:
             age_s = None if current.stamp_ns is None else (stamp_ns - current.stamp_ns) / 1e9
             self._state = AlignmentState(current, 'held by ~/hold: evidence is not followed', age_s)
             return current
-        if self._constant is not None:
-            self._state = AlignmentState(self._constant)
-            return self._constant
-        current, age_s, problem = self._tracker.at(stamp_ns), None, self._refusal
+        current, age_s, problem = self._constant or self._tracker.at(stamp_ns), None, self._refusal
         if current is None:
             problem = problem or self._mismatch or 'no evidence yet'
-        else:
+        elif current.stamp_ns is not None:
             age_s = (stamp_ns - current.stamp_ns) / 1e9
             if age_s > self.settings.max_age_s:
                 stale = f'the last good fit is {age_s:.1f} s old, more than alignment.max_age_s'

@@ -10,15 +10,16 @@ import numpy as np
 
 from depth_anything_ros.alignment.alignment import Alignment
 
-# Squared Mahalanobis distance that one of a thousand good fits exceeds: chi-square with two degrees of freedom.
-_GATE = 13.8
+# Squared Mahalanobis distances by degrees of freedom, one where the shift is held, two otherwise: what one of a
+# thousand good fits exceeds, and the median (chi-square).
+_GATE = {1: 10.8, 2: 13.8}
+_EXPECTED_MEDIAN = {1: 0.455, 2: 1.386}
 # So many fits in a row that disagree with the alignment and agree with each other are a lasting change.
 CONFIRMATIONS = 3
-# The drift follows what is seen: the median of so many squared distances should be that of chi-square. A few wild fits
+# The drift follows what is seen: so many squared distances should have the median of chi-square. A few wild fits
 # among them do not change a median.
 _REMEMBERED_DISTANCES = 15
 _MIN_DISTANCES = 5
-_EXPECTED_MEDIAN = 1.386
 _STEP = (0.8, 1.5)
 _RESTLESSNESS = (0.2, 300.0)
 # Relative, of the state's own magnitudes: keeps matrices regular where a source claims to be exact.
@@ -93,29 +94,30 @@ class Tracker:
             self._state = measured
             return ''
         updated, distance = _combine(self._state.at(measured.stamp_ns, self._drift), measured, held_at_slope)
-        self._adapt(distance)
-        if distance <= _GATE:
+        freedom = 1 if held_at_slope is not None or fit.covariance[2] == 0.0 else 2
+        self._adapt(distance / _EXPECTED_MEDIAN[freedom])
+        if distance <= _GATE[freedom]:
             self._state, self._candidate, self._confirmed = updated, None, 0
             return ''
-        return self._consider(measured, held_at_slope, sqrt(distance))
+        return self._consider(measured, held_at_slope, sqrt(distance), _GATE[freedom])
 
     @property
     def _drift(self) -> float:
         return self.drift * sqrt(self._restlessness)
 
-    def _adapt(self, distance: float) -> None:
+    def _adapt(self, relative_distance: float) -> None:
         """Expect as much drift as there is, lest a restless network be mistaken for wild fits."""
-        self._distances.append(distance)
+        self._distances.append(relative_distance)
         if len(self._distances) >= _MIN_DISTANCES:
-            step = sqrt(float(np.median(self._distances)) / _EXPECTED_MEDIAN)
+            step = sqrt(float(np.median(self._distances)))
             self._restlessness = float(np.clip(self._restlessness * np.clip(step, *_STEP), *_RESTLESSNESS))
 
-    def _consider(self, measured: _State, held_at_slope: float | None, sigmas: float) -> str:
+    def _consider(self, measured: _State, held_at_slope: float | None, sigmas: float, gate: float) -> str:
         """Follow a lasting change; hold back anything else."""
         if self._candidate is not None:
             predicted = self._candidate.at(measured.stamp_ns, self._drift)
             updated, distance = _combine(predicted, measured, held_at_slope)
-            agrees = distance <= _GATE
+            agrees = distance <= gate
             self._candidate, self._confirmed = (updated, self._confirmed + 1) if agrees else (measured, 1)
         else:
             self._candidate, self._confirmed = measured, 1

@@ -440,3 +440,40 @@ def test_evidence_that_says_the_near_is_far_is_refused_also_while_tracking(world
     assert (kept.scale, kept.shift) == (good.scale, good.shift)
     assert 'nearer' in made.state.problem
     assert made.state.refused == 1
+
+
+class ToldByMessage(Told):
+    """The same, when a message comes."""
+
+    @property
+    def topics(self):
+        return {'scale_reference': 'sensor_msgs/msg/Range'}
+
+    def read(self, topic, message):
+        return message
+
+
+def test_an_alignment_from_a_message_ages_and_is_forgotten(depth_message):
+    source = ToldByMessage()
+    source.answer = Alignment(SCALE, SHIFT)
+    aligner = Aligner(source)
+    aligner.add_message('scale_reference', depth_message(DEPTH))
+    assert aligner.align(View(DISPARITY)).depth is not None
+    assert aligner.align(View(DISPARITY, stamp_ns=1000 * MS)).depth is not None
+    assert aligner.align(View(DISPARITY, stamp_ns=2100 * MS)).depth is None
+    aligner.add_message('scale_reference', depth_message(DEPTH, 2200 * MS))
+    assert aligner.align(View(DISPARITY, stamp_ns=2200 * MS)).depth is not None
+    aligner.realign()
+    assert aligner.align(View(DISPARITY, stamp_ns=2300 * MS)).depth is None
+
+
+def test_a_hold_ends_where_a_metric_model_is_believed_meanwhile(world):
+    made = world(correct_metric_model=True)
+    made.evidence(0)
+    made.frame(0, DEPTH, kind='depth')
+    assert made.aligner.hold(True) == ''
+    made.aligner.settings = AlignerSettings(correct_metric_model=False)
+    made.frame(100, DEPTH, kind='depth')
+    made.aligner.settings = AlignerSettings(correct_metric_model=True)
+    assert made.frame(200, DEPTH, kind='depth').depth is not None
+    assert not made.state.held

@@ -81,3 +81,15 @@ def test_an_exact_source_is_followed_exactly():
     for i in range(5):
         tracker.update(fit(i, scale=SCALE * (1.0 + 0.02 * i), sigma=0.0), REACH)
     assert tracker.at(4 * S).scale == pytest.approx(1.08 * SCALE, rel=1e-4)
+
+
+def test_a_scale_with_the_shift_known_is_filtered_as_much_as_its_noise_asks():
+    random = np.random.default_rng(0)
+    tracker = Tracker(drift=0.1)
+    spread = []
+    for i in range(300):
+        scale = SCALE * np.exp(0.05 * random.standard_normal())
+        tracker.update(Alignment(scale, 0.0, (0.05**2, 0.0, 0.0), stamp_ns=int(0.1 * i * S)), REACH)
+        spread.append(tracker.at(int(0.1 * i * S)).scale)
+    found = tracker.at(30 * S)
+    assert np.std(np.log(spread[50:])) == pytest.approx(np.sqrt(found.covariance[0]), rel=0.5)
