@@ -119,8 +119,8 @@ class AlignmentSource(Protocol):
     def measure(self, evidence: Any, view: View) -> Samples | Prior | Alignment:
         """Say what the evidence tells of this frame, which is of the same moment.
 
-        Samples are fitted and tracked over time, a Prior is tracked. An Alignment is taken as it is: for this frame, or,
-        if it comes from a message, until the next one or until it is too old.
+        Samples are fitted and tracked over time, a Prior is tracked. An Alignment is taken as it is: for this frame,
+        or, if it comes from a message, until the next one or until it is too old.
         Raises EvidenceError, TransformError, or AlignmentError.
         """
 
