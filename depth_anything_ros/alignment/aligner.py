@@ -20,7 +20,7 @@ from depth_anything_ros.alignment.alignment import (
     UninformativeDisparityError,
 )
 from depth_anything_ros.alignment.field import MAX_ORDER, fit_field
-from depth_anything_ros.alignment.fit import MAX_SCALE_SIGMA, fit_scale_shift
+from depth_anything_ros.alignment.fit import MAX_SCALE_SIGMA, fit_scale_shift, noise_at
 from depth_anything_ros.alignment.hook import AlignmentSource, EvidenceError, Prior, Samples, View
 from depth_anything_ros.alignment.sources import CameraSource, NoSource
 from depth_anything_ros.alignment.stabilizer import Stabilizer
@@ -394,14 +394,10 @@ def _reason(error: Exception) -> str:
 
 def _matched(samples: Samples, disparity: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
     """The samples inside the image: pixels (N, 2), their disparity, depth, and weights."""
-    pixels = np.asarray(samples.pixels, np.float64)
-    height, width = disparity.shape
-    with np.errstate(invalid='ignore'):
-        rounded = np.rint(pixels)
-        inside = (rounded[:, 0] >= 0) & (rounded[:, 0] < width) & (rounded[:, 1] >= 0) & (rounded[:, 1] < height)
-    columns, rows = rounded[inside].astype(np.intp).T
+    rows, columns, inside = samples.in_image(disparity.shape)
     weights = None if samples.weights is None else np.asarray(samples.weights)[inside]
-    return pixels[inside], disparity[rows, columns], np.asarray(samples.depth_m)[inside], weights
+    pixels = np.asarray(samples.pixels, np.float64)[inside]
+    return pixels, disparity[rows, columns], np.asarray(samples.depth_m)[inside], weights
 
 
 def _independent(pixels: np.ndarray, size: tuple[int, int]) -> int:
@@ -450,6 +446,6 @@ def _with_field(
     slope = fitted.scale * disparity.astype(np.float64)
     usable = np.isfinite(measured) & np.isfinite(slope) & (measured > 0.0)
     predicted = slope[usable] + fitted.shift
-    noise = np.hypot(fitted.noise[0], fitted.noise[1] * np.maximum(predicted, 0.0))
+    noise = noise_at(fitted.noise, predicted)
     field = fit_field(pixels[usable], size, slope[usable], measured[usable] - predicted, noise, order)
     return replace(fitted, field=field)

@@ -89,7 +89,7 @@ def fit_scale_shift(
     some = np.random.default_rng(0).integers(0, n, _SURVEYED) if n > _SURVEYED else slice(None)
     line, noise_model, cutoff = _survey(d[some], q[some], w[some], shift)
     # Of the prediction, not of the sample, whose own error would change its weight.
-    noise = _noise_at(noise_model, line.scale * d + line.shift)
+    noise = noise_at(noise_model, line.scale * d + line.shift)
     line, _ = _refine(d, q, w, noise, line, 1.0, cutoff, held=shift)
     return _result(d, q, w, some, line, noise_model, cutoff, independent, max_scale_sigma, stamp_ns)
 
@@ -120,7 +120,7 @@ def _survey(d, q, w, held: float | None) -> tuple[_Line, tuple[float, float], fl
     if held is not None:  # one depth is enough, and no spread is needed to tell wrong samples
         return line, (absolute, relative), _TUKEY
     spread = _MEDIAN_TO_SIGMA * _quantile(np.abs(q - typical), 0.5)
-    whole = float(_noise_at((absolute, relative), typical))
+    whole = float(noise_at((absolute, relative), typical))
     low, high = _DOUBTFUL
     doubt = float(np.clip((whole / spread - low) / (high - low), 0.0, _MAX_DOUBT)) if spread > 0.0 else 0.0
     relative *= 1.0 - doubt
@@ -128,7 +128,8 @@ def _survey(d, q, w, held: float | None) -> tuple[_Line, tuple[float, float], fl
     return line, (absolute, relative), _TUKEY / (1.0 - doubt)
 
 
-def _noise_at(noise_model: tuple[float, float], q: np.ndarray | float) -> np.ndarray:
+def noise_at(noise_model: tuple[float, float], q: np.ndarray | float) -> np.ndarray:
+    """Standard deviation of inverse depth q, 1/m, by a noise model (absolute in 1/m, fraction of q)."""
     absolute, relative = noise_model
     return np.sqrt(absolute**2 + (relative * np.maximum(q, 0.0)) ** 2)
 
@@ -275,7 +276,7 @@ def _result(d, q, w, some, line: _Line, noise_model, cutoff, independent, max_sc
         )
     predicted = line.scale * d + line.shift
     residual = np.abs(predicted - q)
-    deviations = residual / _noise_at(noise_model, predicted)
+    deviations = residual / noise_at(noise_model, predicted)
     inlier = deviations < cutoff
     inliers = int(np.count_nonzero(inlier))
     # Tails are heavier than a Gaussian's: the noise that is told covers as many as a Gaussian's would.

@@ -39,6 +39,15 @@ class Samples:
     shift_sigma: float = 0.0
     scale_sigma: float = 0.0
 
+    def in_image(self, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows and columns (M,) of the pixels nearest to those in an image of (height, width), and which, bool (N,)."""
+        pixels = np.asarray(self.pixels, np.float64)
+        with np.errstate(invalid='ignore'):
+            nearest = np.rint(pixels)
+            inside = ((nearest >= 0) & (nearest < size[::-1])).all(axis=1)
+        columns, rows = nearest[inside].astype(np.intp).T
+        return rows, columns, inside
+
 
 @dataclass(frozen=True)
 class Prior:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,8 @@ class NoTruthError(UsageError):
     """The source cannot be judged by its own evidence."""
 
 
-class KeptSource:
-    """A source without the part of its samples that is held out."""
+class _SplitSource:
+    """A source whose samples are split in two."""
 
     def __init__(self, source: AlignmentSource, held_out: float) -> None:
         """held_out: the share of every frame's samples, 0 to 1."""
@@ -38,12 +39,19 @@ class KeptSource:
         """As the source does."""
         return self._source.read(topic, message)
 
+    def _split(self, evidence: Any, view: View) -> tuple[Samples, Samples]:
+        return split(_samples(self._source, evidence, view), self._held_out)
+
+
+class KeptSource(_SplitSource):
+    """A source without the part of its samples that is held out."""
+
     def measure(self, evidence: Any, view: View) -> Samples:
         """The samples that are not held out."""
-        return split(_samples(self._source, evidence, view), self._held_out)[0]
+        return self._split(evidence, view)[0]
 
 
-class TruthSource:
+class TruthSource(_SplitSource):
     """Collects what is held out, and gives nothing to fit.
 
     fault: raised once the source turns out to be none that can be judged so; an aligner keeps what measure raises.
@@ -51,24 +59,14 @@ class TruthSource:
 
     def __init__(self, source: AlignmentSource, held_out: float = 1.0) -> None:
         """held_out: as for KeptSource; 1 takes all."""
-        self._source = source
-        self._held_out = held_out
+        super().__init__(source, held_out)
         self._collected: list[tuple[int, Samples]] = []
         self.fault: NoTruthError | None = None
-
-    @property
-    def topics(self) -> Mapping[str, str]:
-        """Those of the source."""
-        return self._source.topics
-
-    def read(self, topic: str, message: Any) -> Any:
-        """As the source does."""
-        return self._source.read(topic, message)
 
     def measure(self, evidence: Any, view: View) -> Samples:
         """Keep the held-out samples for `take`, and raise EvidenceError(COLLECTED): they are not for a fit."""
         try:
-            _, held = split(_samples(self._source, evidence, view), self._held_out)
+            _, held = self._split(evidence, view)
         except NoTruthError as error:
             self.fault = error
             raise
@@ -90,7 +88,8 @@ def split(samples: Samples, held_out: float) -> tuple[Samples, Samples]:
 
 def _part(samples: Samples, chosen: np.ndarray) -> Samples:
     weights = None if samples.weights is None else np.asarray(samples.weights)[chosen]
-    return Samples(np.asarray(samples.pixels)[chosen], np.asarray(samples.depth_m)[chosen], weights)
+    pixels, depth_m = np.asarray(samples.pixels)[chosen], np.asarray(samples.depth_m)[chosen]
+    return replace(samples, pixels=pixels, depth_m=depth_m, weights=weights)
 
 
 def _samples(source: AlignmentSource, evidence: Any, view: View) -> Samples:

@@ -31,13 +31,11 @@ class Truth:
     @classmethod
     def from_samples(cls, samples: Samples, shape: tuple[int, int], min_m: float, max_m: float) -> Truth:
         """Those samples that lie in an image of this (height, width), between min_m and max_m."""
-        pixels, depth = np.asarray(samples.pixels, np.float64), np.asarray(samples.depth_m, np.float64)
+        rows, columns, inside = samples.in_image(shape)
+        depth = np.asarray(samples.depth_m, np.float64)[inside]
         with np.errstate(invalid='ignore'):
-            nearest = np.rint(pixels)
-            inside = ((nearest >= 0) & (nearest < shape[::-1])).all(axis=1)
-            usable = inside & (depth > 0.0) & (depth >= min_m) & (depth <= max_m)
-        columns, rows = nearest[usable].astype(np.intp).T
-        return cls(rows, columns, depth[usable])
+            usable = (depth > 0.0) & (depth >= min_m) & (depth <= max_m)
+        return cls(rows[usable], columns[usable], depth[usable])
 
     def at(self, image: np.ndarray) -> np.ndarray:
         """The values of an image (H, W) at the pixels: float64 (N,)."""
