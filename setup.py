@@ -16,10 +16,8 @@ openvino = ['openvino>=2024.4']
 onnx = ['onnx>=1.16', 'onnxscript>=0.1', 'onnxruntime>=1.18']
 plot = ['matplotlib>=3.5']
 train = [
-    'accelerate>=1.0',
-    'jsonargparse[signatures]>=4.30',
-    'ray[data]>=2.30',
-    'tensorboard>=2.16',
+    'fsspec>=2024.2',
+    'jsonargparse[signatures]>=4.49',
     'webdataset>=0.2.90',
 ]
 test = [
@@ -38,7 +36,7 @@ test = [
 setup(
     name=package_name,
     version='0.1.0',
-    packages=find_packages(include=[package_name, f'{package_name}.*']),
+    packages=find_packages(include=[package_name, f'{package_name}.*', 'training', 'training.*']),
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{package_name}']),
         (f'share/{package_name}', ['package.xml']),

@@ -112,7 +112,7 @@ def test_what_make_setup_installs_is_pinned_and_allowed(setup_py):
     pins = {pin.name: pin.specifier for pin in map(Requirement, filter(None, lines))}
     extras = setup_py['extras_require']
     assert set(extras) == {'ros', 'openvino', 'onnx', 'plot', 'train', 'test'}
-    installed = setup_py['install_requires'] + extras['ros'] + extras['openvino'] + extras['test']
+    installed = setup_py['install_requires'] + extras['ros'] + extras['openvino'] + extras['train'] + extras['test']
     for requirement in map(Requirement, installed):
         if requirement.name == 'pyyaml':  # any version serves
             continue

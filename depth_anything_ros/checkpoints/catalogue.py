@@ -79,7 +79,8 @@ def _entry(architecture: Architecture) -> CatalogueEntry:
     return CatalogueEntry(architecture, repo, 'model', file_name, licence)
 
 
-_ENTRIES = tuple(_entry(architecture) for architecture in ARCHITECTURES.values())
+# The convolutional networks have no published weights: they come from somebody's training, with a file.
+_ENTRIES = tuple(_entry(architecture) for architecture in ARCHITECTURES.values() if not architecture.pyramid)
 
 
 def catalogue() -> tuple[CatalogueEntry, ...]:

@@ -67,6 +67,7 @@ def save(model: DepthAnything, path: str | Path) -> None:
     metadata = {'architecture': architecture.name, 'taps': json.dumps(architecture.taps)}
     if architecture.max_depth is not None:
         metadata['max_depth'] = str(architecture.max_depth)
+        metadata['canonical_focal_px'] = json.dumps(architecture.canonical_focal_px)
     if model.source.licence is not None:
         metadata['licence'] = model.source.licence
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}

@@ -130,11 +130,15 @@ def _architecture(file: CheckpointFile, entry: CatalogueEntry | None, path: Path
     try:
         taps = tuple(json.loads(file.metadata['taps']))
         max_depth = float(file.metadata['max_depth']) if 'max_depth' in file.metadata else architecture.max_depth
+        focal_px = json.loads(file.metadata.get('canonical_focal_px', json.dumps(architecture.canonical_focal_px)))
+        focal_px = None if focal_px is None else float(focal_px)
     except (KeyError, TypeError, ValueError) as error:
-        raise CorruptCheckpointError(f'{path}: taps or max_depth in its metadata is unreadable: {error}') from error
+        raise CorruptCheckpointError(
+            f'{path}: taps, max_depth or canonical_focal_px in its metadata is unreadable: {error}'
+        ) from error
     if taps != architecture.taps:
         raise CheckpointMismatchError(f'{path} is to run with taps {taps}, {recorded} has {architecture.taps}')
-    return replace(architecture, max_depth=max_depth)
+    return replace(architecture, max_depth=max_depth, canonical_focal_px=focal_px)
 
 
 def _check_licence(what: object, licence: str, accepted: bool) -> None:

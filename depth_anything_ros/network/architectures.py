@@ -12,9 +12,10 @@ class Architecture:
 
     Attributes:
         name: what users call it, for example `v2-small`.
-        encoder: timm's name of the Vision Transformer.
-        width: size of a token (the embedding dimension).
-        taps: the four encoder blocks (counted from 0) the head reads, ascending. The last one is the last block.
+        encoder: timm's name of the Vision Transformer, or of a convolutional encoder.
+        width: channels of the encoder's last map; of a transformer, the size of a token (the embedding dimension).
+        taps: the four encoder blocks (counted from 0) the head reads, ascending. The last one is the last block. Of a
+            convolutional encoder, timm's indices of its levels.
         features: channels of the head's fusion path.
         channels: channels of the head's four input levels, finest first.
         max_depth: metres that the metric head's sigmoid spans, or None for a relative network.
@@ -37,6 +38,11 @@ class Architecture:
         return 'disparity' if self.max_depth is None else 'depth'
 
     @property
+    def pyramid(self) -> bool:
+        """Whether the encoder is convolutional, so that its levels are the head's pyramid as they are."""
+        return not self.encoder.startswith('vit_')
+
+    @property
     def blocks(self) -> int:
         """Number of transformer blocks."""
         return self.taps[-1] + 1
@@ -57,6 +63,14 @@ _SIZES = {
 # 1242x375 with 725.0087 px (intrinsic.txt of Virtual KITTI 2) seen as 1722x518.
 _METRIC = {'indoor': (20.0, 596.11), 'outdoor': (80.0, 1003.34)}
 
+# EfficientNet-Lite under the same head: for machines without a GPU. Levels of stride 4, 8, 16 and 32.
+_LITE = {
+    'lite0': ('tf_efficientnet_lite0', (24, 40, 112, 320)),
+    'lite1': ('tf_efficientnet_lite1', (24, 40, 112, 320)),
+    'lite2': ('tf_efficientnet_lite2', (24, 48, 120, 352)),
+}
+_LITE_FEATURES = 64
+
 
 def _table() -> dict[str, Architecture]:
     relative = [Architecture(f'v2-{size}', *settings) for size, settings in _SIZES.items()]
@@ -68,8 +82,13 @@ def _table() -> dict[str, Architecture]:
         for v2 in released
         for scene, (max_depth, focal_px) in _METRIC.items()
     ]
-    return {network.name: network for network in (*relative, *v1, *metric)}
+    lite = [
+        Architecture(name, encoder, channels[-1], (1, 2, 3, 4), _LITE_FEATURES, channels)
+        for name, (encoder, channels) in _LITE.items()
+    ]
+    return {network.name: network for network in (*relative, *v1, *metric, *lite)}
 
 
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(_table())
-"""All networks by name: `v2-small|base|large|giant`, `v1-small|base|large`, `v2-small|base|large-indoor|outdoor`."""
+"""All networks by name: `v2-small|base|large|giant`, `v1-small|base|large`, `v2-small|base|large-indoor|outdoor`,
+and `lite0|1|2`, which are not of the papers."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from depth_anything_ros.network.architectures import ARCHITECTURES, Architecture
 from depth_anything_ros.network.encoder import PATCH, DinoV2Encoder
 from depth_anything_ros.network.head import DPTHead, Reassemble
+from depth_anything_ros.network.pyramid import MULTIPLE, PyramidEncoder
 from depth_anything_ros.network.state_dict import from_official
 from depth_anything_ros.network.weights import WeightSource
 
@@ -25,8 +26,12 @@ class DepthAnything(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.source = WeightSource('random', trained=False)
-        self.encoder = DinoV2Encoder(architecture.encoder, architecture.taps)
-        self.reassemble = Reassemble(architecture.width, architecture.channels)
+        if architecture.pyramid:
+            self.encoder = PyramidEncoder(architecture.encoder, architecture.taps)
+            self.reassemble = nn.Identity()
+        else:
+            self.encoder = DinoV2Encoder(architecture.encoder, architecture.taps)
+            self.reassemble = Reassemble(architecture.width, architecture.channels)
         self.head = DPTHead(architecture.channels, architecture.features, architecture.max_depth)
 
     @classmethod
@@ -46,7 +51,7 @@ class DepthAnything(nn.Module):
     @property
     def multiple(self) -> int:
         """What the sides of an input image are multiples of, in pixels."""
-        return PATCH
+        return MULTIPLE if self.architecture.pyramid else PATCH
 
     def load_official_state_dict(self, state_dict: Mapping[str, object]) -> None:
         """Take weights in the layout of the official repositories, as they are on the hub.
@@ -68,24 +73,24 @@ class DepthAnything(nn.Module):
 
         Args:
             image: (B, 3, H, W), RGB in 0..1 less the ImageNet mean, over the ImageNet deviation. H and W are
-                multiples of 14.
+                multiples of `multiple`.
 
         Returns:
             (B, H, W), at least 0: disparity (larger is nearer, no unit) or metres, as `architecture.kind` says.
 
         Raises:
-            ValueError: H or W is not a positive multiple of 14, or the input has another rank.
+            ValueError: H or W is not a positive multiple of `multiple`, or the input has another rank.
         """
         # A trace holds for one shape only, and the check would end up in it as a warning.
         if not torch.jit.is_tracing():
-            _check_shape(image)
+            _check_shape(image, self.multiple)
         return self.head(self.reassemble(self.encoder(image)), image.shape[-2:])
 
 
-def _check_shape(image: Tensor) -> None:
-    expected = f'expected an image tensor (B, 3, H, W) with H and W multiples of {PATCH}'
+def _check_shape(image: Tensor, multiple: int) -> None:
+    expected = f'expected an image tensor (B, 3, H, W) with H and W multiples of {multiple}'
     if image.dim() != 4 or image.shape[1] != 3:
         raise ValueError(f'{expected}, got shape {tuple(image.shape)}')
     height, width = image.shape[-2:]
-    if height % PATCH or width % PATCH or not height or not width:
+    if height % multiple or width % multiple or not height or not width:
         raise ValueError(f'{expected}, got {height}x{width}: resize or pad it first')

@@ -1,0 +1,134 @@
+"""Folders, on this machine or in an object store, in which a file is either whole or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from training.errors import DataError
+
+
+class Folder:
+    """A folder by path or URL (`/data/x`, `s3://bucket/x`, `memory://x`: whatever fsspec has a driver for).
+
+    url: as it was given. Names are relative to it, with `/` between their parts. A file that is missing or unreadable
+    raises DataError; a write that fails raises OSError and leaves the old file.
+    """
+
+    def __init__(self, url: str | os.PathLike[str]) -> None:
+        self.url = os.fspath(url)
+        if not self.url:
+            raise DataError('the path of a folder is empty')
+        try:
+            self._files, path = fsspec.core.url_to_fs(os.path.expanduser(self.url))
+        except (ImportError, ValueError) as error:
+            raise DataError(f'{self.url}: {error}') from error
+        self._path = path.rstrip('/')
+
+    def __truediv__(self, name: str) -> Folder:
+        """The folder `name` in this one."""
+        return Folder(f'{self.url.rstrip("/")}/{name}')
+
+    @property
+    def local(self) -> bool:
+        """Whether it is in this machine's file system (which may be a shared mount)."""
+        return isinstance(self._files, LocalFileSystem)
+
+    @property
+    def path(self) -> str:
+        """The path that the file system itself uses: without the protocol, absolute if local."""
+        return self._path
+
+    def exists(self, name: str = '') -> bool:
+        """Whether there is a file or folder of that name; of the folder itself without a name."""
+        return self._files.exists(self._full(name))
+
+    def names(self, pattern: str = '*') -> list[str]:
+        """The names that match a glob pattern (`**` for all depths), sorted."""
+        found = self._files.glob(self._full(pattern))
+        return sorted(name[len(self._path) :].lstrip('/') for name in found)
+
+    def size(self, name: str) -> int:
+        """Bytes of a file."""
+        return self._guarded(name, self._files.size)
+
+    def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
+        """A file's bytes, or those from start up to, not including, end."""
+        return self._guarded(name, lambda path: self._files.cat_file(path, start=start, end=end))
+
+    def read_json(self, name: str) -> Any:
+        """A file's content as JSON."""
+        try:
+            return json.loads(self.read(name))
+        except ValueError as error:
+            raise DataError(f'{self._full(name)} is no JSON: {error}') from error
+
+    def open(self, name: str) -> BinaryIO:
+        """A file for reading from any position."""
+        return self._guarded(name, lambda path: self._files.open(path, 'rb'))
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:
+        """A file for writing, which gets its name when the block ends well; until then there is the old one, if any."""
+        path = self._full(name)
+        self._files.makedirs(self._files._parent(path), exist_ok=True)
+        # Object stores show a file when it is closed, but then also after an exception: so they get the same treatment.
+        head, _, tail = path.rpartition('/')
+        unfinished = f'{head}/.{tail}.{os.getpid()}.unfinished'
+        try:
+            with self._files.open(unfinished, 'wb') as file:
+                yield file
+                if self.local:
+                    file.flush()
+                    os.fsync(file.fileno())
+            if self.local:
+                os.replace(unfinished, path)
+            else:
+                self._files.mv(unfinished, path)
+        finally:
+            if self._files.exists(unfinished):
+                self._files.rm(unfinished)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file, whole or not at all."""
+        with self.writing(name) as file:
+            file.write(content)
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a file of JSON, indented, whole or not at all."""
+        self.write(name, (json.dumps(content, indent=2) + '\n').encode())
+
+    def remove(self, name: str) -> None:
+        """Remove a file; none there is fine."""
+        path = self._full(name)
+        if self._files.exists(path):
+            self._files.rm(path)
+
+    def _full(self, name: str) -> str:
+        return f'{self._path}/{name}' if name else self._path
+
+    def _guarded(self, name: str, action: Any) -> Any:
+        path = self._full(name)
+        try:
+            return action(path)
+        except FileNotFoundError as error:
+            raise DataError(f'{path}: no such file') from error
+        except OSError as error:
+            raise DataError(f'{path}: cannot be read: {error}') from error
+
+
+def sha256(content: bytes) -> str:
+    """Hex digest."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def fingerprint(value: Any) -> str:
+    """A digest of a JSON value that does not depend on the order of keys: 16 hex digits."""
+    return sha256(json.dumps(value, sort_keys=True, separators=(',', ':')).encode())[:16]

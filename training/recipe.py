@@ -1,0 +1,101 @@
+"""Recipes: a stage's settings as a dataclass, from commented YAML and from the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jsonargparse import ArgumentParser
+
+from training.errors import RecipeError
+from training.files import fingerprint
+
+Settings = TypeVar('Settings')
+_FREE = 'changes_no_result'
+
+
+def free(default: Any = dataclasses.MISSING, default_factory: Any = dataclasses.MISSING) -> Any:
+    """A setting that does not change the result: a path, a number of workers, a device.
+
+    An interrupted stage may be continued with another value of it. Where inputs come from is such a setting too: what
+    they are is compared by their content (see Run).
+    """
+    return dataclasses.field(default=default, default_factory=default_factory, metadata={_FREE: True})
+
+
+def read_recipe(kind: type[Settings], path: str | os.PathLike[str] | None, overrides: Sequence[str] = ()) -> Settings:
+    """Read a stage's settings from a YAML file, `key=value` taking precedence over it.
+
+    Args:
+        kind: the dataclass of settings; its `__post_init__` raises ValueError for values out of range.
+        path: the recipe; None for the defaults alone.
+        overrides: `key=value` or `section.key=value`, values as in YAML.
+
+    Raises:
+        RecipeError: the file is absent or no YAML, a key is unknown, a value has a wrong type or is out of range.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind, fail_untyped=True, sub_configs=False)
+    for item in overrides:
+        if '=' not in item.lstrip('-'):
+            raise RecipeError(f'{item!r}: settings are given as key=value')
+    try:
+        config = parser.get_defaults()
+        if path is not None:
+            config = parser.parse_path(os.fspath(Path(path).expanduser()), defaults=True)
+        config = parser.parse_args([f'--{item.lstrip("-")}' for item in overrides], namespace=config)
+        return _build(kind, config)
+    except (Exception, SystemExit) as error:  # of the parser and of __post_init__: all about what the user wrote
+        where = f'{path}: ' if path is not None else ''
+        raise RecipeError(f'{where}{_first_lines(error)}') from error
+
+
+def _build(kind: type[Settings], config: Any) -> Settings:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind, 'settings')
+    return parser.instantiate(parser.parse_object({'settings': config.as_dict()})).settings
+
+
+def _first_lines(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return '; '.join(lines[:3]) or type(error).__name__
+
+
+def as_dict(settings: Any) -> dict[str, Any]:
+    """All settings as JSON values."""
+    return _plain(dataclasses.asdict(settings))
+
+
+def result_settings(settings: Any) -> dict[str, Any]:
+    """The settings that change the result, as JSON values, without the free ones at any depth."""
+    return {
+        field.name: _without_free(getattr(settings, field.name))
+        for field in dataclasses.fields(settings)
+        if not field.metadata.get(_FREE)
+    }
+
+
+def settings_fingerprint(settings: Any) -> str:
+    """A digest of the settings that change the result."""
+    return fingerprint(result_settings(settings))
+
+
+def _without_free(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return result_settings(value)
+    if isinstance(value, Mapping):
+        return {str(key): _without_free(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_free(item) for item in value]
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
