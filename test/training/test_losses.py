@@ -1,0 +1,175 @@
+"""The losses against plain NumPy in float64, image by image, and the invariants of their definitions."""
+
+import numpy as np
+import pytest
+import torch
+
+from training.losses import (
+    affine_invariant_loss,
+    cutmix_loss,
+    feature_alignment_loss,
+    gradient_matching_loss,
+    silog_loss,
+)
+
+
+def maps(seed, batch=3, height=20, width=27):
+    rng = np.random.default_rng(seed)
+    prediction, target = rng.gamma(2.0, 3.0, (2, batch, height, width))
+    return prediction, target, rng.random((batch, height, width)) < 0.4
+
+
+def tensors(*arrays):
+    return [torch.from_numpy(a) if a.dtype == bool else torch.from_numpy(a).float() for a in arrays]
+
+
+def reference_normal(values, mask):
+    valid = values[mask]
+    centre = np.sort(valid)[(valid.size - 1) // 2]
+    return (values - centre) / np.abs(valid - centre).mean()
+
+
+def reference_affine(prediction, target, mask, trim):
+    residual = np.sort(np.abs(reference_normal(prediction, mask) - reference_normal(target, mask))[mask])
+    return residual[: residual.size - int(np.floor(trim * residual.size))].mean()
+
+
+def reference_gradient(prediction, target, mask, scales):
+    whole, total = reference_normal(prediction, mask) - reference_normal(target, mask), 0.0
+    for scale in range(scales):
+        r, m = whole[:: 2**scale, :: 2**scale], mask[:: 2**scale, :: 2**scale]
+        pairs = 0.0
+        for row, column in np.argwhere(m):
+            for other in ((row + 1, column), (row, column + 1)):
+                if other[0] < m.shape[0] and other[1] < m.shape[1] and m[other]:
+                    pairs += abs(r[other] - r[row, column])
+        total += pairs / max(m.sum(), 1)
+    return total
+
+
+@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize('trim', [0.0, 0.1, 0.35])
+def test_affine_invariant_loss_agrees_with_float64(seed, trim):
+    arrays = maps(seed)
+    expected = np.mean([reference_affine(*image, trim) for image in zip(*arrays, strict=True)])
+    assert affine_invariant_loss(*tensors(*arrays), trim).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_gradient_matching_agrees_with_float64(seed):
+    arrays = maps(seed)
+    expected = np.mean([reference_gradient(*image, 4) for image in zip(*arrays, strict=True)])
+    assert gradient_matching_loss(*tensors(*arrays)).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_silog_agrees_with_float64():
+    prediction, target, mask = maps(1)
+    images = [np.log(t[m]) - np.log(p[m]) for p, t, m in zip(prediction, target, mask, strict=True)]
+    expected = np.mean([np.sqrt((g**2).mean() - 0.5 * g.mean() ** 2) for g in images])
+    assert silog_loss(*tensors(prediction, target, mask)).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize('loss', [affine_invariant_loss, gradient_matching_loss])
+def test_scale_and_shift_change_nothing(loss):
+    prediction, target, mask = tensors(*maps(2))
+    assert torch.allclose(loss(7 * prediction + 3, target, mask), loss(prediction, target, mask), rtol=1e-4)
+    assert loss(0.2 * target - 5, target, mask) < 1e-5
+
+
+@pytest.mark.parametrize('loss', [affine_invariant_loss, gradient_matching_loss, silog_loss])
+def test_masked_pixels_have_neither_value_nor_gradient(loss):
+    prediction, target, mask = tensors(*maps(3))
+    spoilt = torch.where(mask, prediction, torch.nan).requires_grad_()
+    value = loss(spoilt, torch.where(mask, target, torch.nan), mask)
+    assert torch.equal(value, loss(prediction, target, mask))
+    value.backward()
+    assert not spoilt.grad[~mask].any()
+    assert torch.isfinite(spoilt.grad).all()
+    assert spoilt.grad[mask].any()
+
+
+@pytest.mark.parametrize('loss', [affine_invariant_loss, gradient_matching_loss, silog_loss])
+def test_an_empty_mask_gives_zero_with_a_graph_and_a_batch_is_the_mean_of_its_images(loss):
+    prediction, target, mask = tensors(*maps(4))
+    mask[1] = False
+    prediction.requires_grad_()
+    alone = [loss(prediction[i : i + 1], target[i : i + 1], mask[i : i + 1]) for i in range(3)]
+    assert alone[1] == 0
+    alone[1].backward()
+    assert not prediction.grad.any()
+    assert torch.allclose(loss(prediction, target, mask), sum(alone) / 3, rtol=1e-5)
+
+
+@pytest.mark.parametrize('loss', [affine_invariant_loss, gradient_matching_loss, silog_loss])
+def test_a_constant_prediction_is_safe(loss):
+    _, target, mask = tensors(*maps(5))
+    prediction = torch.full_like(target, 2.0).requires_grad_()
+    value = loss(prediction, target, mask)
+    value.backward()
+    assert torch.isfinite(value)
+    assert torch.isfinite(prediction.grad).all()
+
+
+def test_trimming_drops_a_tenth_of_each_image():
+    """A tenth of the target is nonsense, and left out."""
+    target = torch.arange(1.0, 201.0).reshape(2, 10, 10)
+    spoilt = target.clone()
+    spoilt[:, 9] += torch.tensor([1e3, 2e3])[:, None]
+    mask = torch.ones_like(target, dtype=torch.bool)
+    kept = (spoilt.flatten(1) < 1e3).sum(1)
+    assert kept.tolist() == [90, 90]
+    residuals = [
+        reference_affine(p.numpy(), t.numpy(), m.numpy(), 0.1) for p, t, m in zip(target, spoilt, mask, strict=True)
+    ]
+    assert affine_invariant_loss(target, spoilt, mask, 0.1).item() == pytest.approx(np.mean(residuals), rel=1e-5)
+    assert affine_invariant_loss(target, spoilt, mask, 0.1) < 0.9 * affine_invariant_loss(target, spoilt, mask)
+
+
+def test_cutmix_is_the_area_weighted_sum_of_two_losses():
+    prediction, a, mask_a = tensors(*maps(7))
+    _, b, mask_b = tensors(*maps(8))
+    box = torch.zeros_like(mask_a)
+    box[0, 2:9, 3:20] = box[1, 5:15, 1:6] = True
+    images = []
+    for i in range(3):
+        one = slice(i, i + 1)
+        share = box[i].float().mean()
+        inside = affine_invariant_loss(prediction[one], a[one], mask_a[one] & box[one], 0.1)
+        outside = affine_invariant_loss(prediction[one], b[one], mask_b[one] & ~box[one], 0.1)
+        images.append(share * inside + (1 - share) * outside)
+    mixed = cutmix_loss(prediction, a, b, box, mask_a, mask_b, trim=0.1)
+    assert torch.allclose(mixed, sum(images) / 3, rtol=1e-5)
+
+
+def test_feature_alignment_lets_patches_above_the_margin_alone():
+    torch.manual_seed(0)
+    frozen = torch.randn(2, 6, 8)
+    student = frozen.clone()
+    student[:, :3] = torch.randn(2, 3, 8)
+    student.requires_grad_()
+    loss = feature_alignment_loss(student, frozen)
+    cosine = torch.nn.functional.cosine_similarity(student, frozen, dim=2).detach().double()
+    expected = np.mean([(1 - row[row <= 0.85]).mean().item() for row in cosine])
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    loss.backward()
+    assert not student.grad[:, 3:].any()
+    assert student.grad[:, :3].any()
+    assert feature_alignment_loss(frozen * 2, frozen) == 0
+
+
+def test_autocast_does_not_reach_the_losses():
+    prediction, target, mask = tensors(*maps(9))
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        value = affine_invariant_loss(prediction.bfloat16(), target, mask)
+    assert value.dtype == torch.float32
+    assert torch.equal(value, affine_invariant_loss(prediction.bfloat16().float(), target, mask))
+
+
+def test_what_does_not_fit_is_refused():
+    prediction, target, mask = tensors(*maps(0))
+    with pytest.raises(ValueError, match=r'\(B, H, W\)'):
+        affine_invariant_loss(prediction[0], target, mask)
+    with pytest.raises(ValueError, match='bool'):
+        gradient_matching_loss(prediction, target, mask.float())
+    with pytest.raises(ValueError, match='trim'):
+        affine_invariant_loss(prediction, target, mask, trim=1.0)
