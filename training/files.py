@@ -32,10 +32,6 @@ class Folder:
             raise DataError(f'{self.url}: {error}') from error
         self._path = path.rstrip('/')
 
-    def __truediv__(self, name: str) -> Folder:
-        """The folder `name` in this one."""
-        return Folder(f'{self.url.rstrip("/")}/{name}')
-
     @property
     def local(self) -> bool:
         """Whether it is in this machine's file system (which may be a shared mount)."""
@@ -104,12 +100,6 @@ class Folder:
     def write_json(self, name: str, content: Any) -> None:
         """Write a file of JSON, indented, whole or not at all."""
         self.write(name, (json.dumps(content, indent=2) + '\n').encode())
-
-    def remove(self, name: str) -> None:
-        """Remove a file; none there is fine."""
-        path = self._full(name)
-        if self._files.exists(path):
-            self._files.rm(path)
 
     def _full(self, name: str) -> str:
         return f'{self._path}/{name}' if name else self._path

@@ -48,11 +48,15 @@ def _check(mask: Tensor, *maps: Tensor) -> None:
         raise ValueError(f'expected a mask of bool, got {mask.dtype}')
 
 
+def _sorted(values: Tensor, mask: Tensor) -> Tensor:
+    """(B, N) -> (B, N), the valid values in ascending order, then infinities."""
+    return torch.where(mask, values, torch.full_like(values, torch.inf)).sort(dim=1).values
+
+
 def _masked_median(values: Tensor, mask: Tensor) -> Tensor:
     """(B, N) -> (B, 1), the lower median of the valid values, 0 where there are none."""
-    ordered = torch.where(mask, values, torch.full_like(values, torch.inf)).sort(dim=1).values
     middle = (mask.sum(1, keepdim=True) - 1).clamp(min=0) // 2
-    return _clean(ordered.gather(1, middle), mask.any(1, keepdim=True))
+    return _clean(_sorted(values, mask).gather(1, middle), mask.any(1, keepdim=True))
 
 
 def normalise(values: Tensor, mask: Tensor) -> Tensor:
@@ -75,14 +79,14 @@ def normalise(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def _per_image_affine_invariant(prediction: Tensor, target: Tensor, mask: Tensor, trim: float) -> Tensor:
+    if not 0 <= trim < 1:
+        raise ValueError(f'trim must be in [0, 1), got {trim}')
     residual = (normalise(prediction, mask) - normalise(target, mask)).abs().flatten(1)
     valid = mask.flatten(1)
     count = valid.sum(1, keepdim=True)
     kept = count - (count.double() * trim).floor().long()
-    # The invalid ones sort behind all valid ones, so the first `kept` are the smallest valid residuals.
-    ordered = torch.where(valid, residual, torch.full_like(residual, torch.inf)).sort(dim=1).values
     chosen = torch.arange(residual.shape[1], device=residual.device) < kept
-    return _clean(ordered, chosen).sum(1) / kept.clamp(min=1).squeeze(1)
+    return _clean(_sorted(residual, valid), chosen).sum(1) / kept.clamp(min=1).squeeze(1)
 
 
 @_in_float32
@@ -104,8 +108,6 @@ def affine_invariant_loss(prediction: Tensor, target: Tensor, mask: Tensor, trim
     Raises:
         ValueError: shapes, the mask's type or trim do not fit.
     """
-    if not 0 <= trim < 1:
-        raise ValueError(f'trim must be in [0, 1), got {trim}')
     return _per_image_affine_invariant(prediction, target, mask, trim).mean()
 
 
@@ -169,8 +171,6 @@ def cutmix_loss(
     Raises:
         ValueError: shapes, a mask's type or trim do not fit.
     """
-    if not 0 <= trim < 1:
-        raise ValueError(f'trim must be in [0, 1), got {trim}')
     _check(box_mask, prediction, target_a, target_b, mask_a, mask_b)
     inside = _per_image_affine_invariant(prediction, target_a, mask_a & box_mask, trim)
     outside = _per_image_affine_invariant(prediction, target_b, mask_b & ~box_mask, trim)

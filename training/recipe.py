@@ -47,16 +47,10 @@ def read_recipe(kind: type[Settings], path: str | os.PathLike[str] | None, overr
         if path is not None:
             config = parser.parse_path(os.fspath(Path(path).expanduser()), defaults=True)
         config = parser.parse_args([f'--{item.lstrip("-")}' for item in overrides], namespace=config)
-        return _build(kind, config)
+        return kind(**parser.instantiate(config).as_dict())
     except (Exception, SystemExit) as error:  # of the parser and of __post_init__: all about what the user wrote
         where = f'{path}: ' if path is not None else ''
         raise RecipeError(f'{where}{_first_lines(error)}') from error
-
-
-def _build(kind: type[Settings], config: Any) -> Settings:
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(kind, 'settings')
-    return parser.instantiate(parser.parse_object({'settings': config.as_dict()})).settings
 
 
 def _first_lines(error: BaseException) -> str:
@@ -66,16 +60,12 @@ def _first_lines(error: BaseException) -> str:
 
 def as_dict(settings: Any) -> dict[str, Any]:
     """All settings as JSON values."""
-    return _plain(dataclasses.asdict(settings))
+    return _plain(settings, with_free=True)
 
 
 def result_settings(settings: Any) -> dict[str, Any]:
     """The settings that change the result, as JSON values, without the free ones at any depth."""
-    return {
-        field.name: _without_free(getattr(settings, field.name))
-        for field in dataclasses.fields(settings)
-        if not field.metadata.get(_FREE)
-    }
+    return _plain(settings, with_free=False)
 
 
 def settings_fingerprint(settings: Any) -> str:
@@ -83,19 +73,12 @@ def settings_fingerprint(settings: Any) -> str:
     return fingerprint(result_settings(settings))
 
 
-def _without_free(value: Any) -> Any:
+def _plain(value: Any, *, with_free: bool) -> Any:
     if dataclasses.is_dataclass(value):
-        return result_settings(value)
+        fields = (field for field in dataclasses.fields(value) if with_free or not field.metadata.get(_FREE))
+        return {field.name: _plain(getattr(value, field.name), with_free=with_free) for field in fields}
     if isinstance(value, Mapping):
-        return {str(key): _without_free(item) for key, item in value.items()}
+        return {str(key): _plain(item, with_free=with_free) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_free(item) for item in value]
-    return _plain(value)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item, with_free=with_free) for item in value]
     return os.fspath(value) if isinstance(value, os.PathLike) else value

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-# ImageNet statistics, as DINOv2 was trained with.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
+from depth_anything_ros.network import IMAGE_MEAN, IMAGE_STD
+
 # The shorter side is scaled to the network's input size: a ribbon of an image would ask for any amount of memory.
 MAX_ASPECT_RATIO = 8.0
 
@@ -53,8 +52,8 @@ def preprocess(images: list[np.ndarray], size: tuple[int, int], device: torch.de
 
     Both branches are the bicubic kernel with a = -0.75 and half-pixel centres, without antialiasing.
     """
-    mean = 255.0 * torch.tensor(MEAN, device=device).view(3, 1, 1)
-    std = 255.0 * torch.tensor(STD, device=device).view(3, 1, 1)
+    mean = 255.0 * torch.tensor(IMAGE_MEAN, device=device).view(3, 1, 1)
+    std = 255.0 * torch.tensor(IMAGE_STD, device=device).view(3, 1, 1)
     if device.type == 'cpu':
         batch = torch.empty(len(images), 3, *size)
         for slot, image in zip(batch, images, strict=True):

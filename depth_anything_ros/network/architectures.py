@@ -5,6 +5,10 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+"""What every network's input is normalised with, RGB in 0..1: ImageNet's statistics, as DINOv2 was trained with."""
+
 
 @dataclass(frozen=True)
 class Architecture:

@@ -4,10 +4,10 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from depth_anything_ros.network.architectures import IMAGE_MEAN, IMAGE_STD
+
 MULTIPLE = 32
 """Stride of the coarsest level in pixels; image sides are multiples of it."""
-
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class PyramidEncoder(nn.Module):
@@ -28,8 +28,8 @@ class PyramidEncoder(nn.Module):
         self.levels = timm.create_model(timm_name, pretrained=False, features_only=True, out_indices=taps)
         # Images come normalised as for DINOv2; these encoders were trained with another mean and deviation.
         config = self.levels.default_cfg
-        scale = torch.tensor(_IMAGENET[1]) / torch.tensor(config['std'])
-        shift = (torch.tensor(_IMAGENET[0]) - torch.tensor(config['mean'])) / torch.tensor(config['std'])
+        scale = torch.tensor(IMAGE_STD) / torch.tensor(config['std'])
+        shift = (torch.tensor(IMAGE_MEAN) - torch.tensor(config['mean'])) / torch.tensor(config['std'])
         self.register_buffer('scale', scale.view(3, 1, 1), persistent=False)
         self.register_buffer('shift', shift.view(3, 1, 1), persistent=False)
 

@@ -374,7 +374,7 @@ class DepthNode(LifecycleNode):
             stamp_ns(message),
             message.header.frame_id,
             camera.model if camera else None,
-            self._settings.fixed_transforms() or self._tf,
+            self._settings.fixed_transforms or self._tf,
             prediction.network_size,
             self._estimator.canonical_focal_px,
             image,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 from rclpy.node import Node
@@ -237,6 +238,7 @@ class Settings:
             correct_metric_model=self.alignment_correct_metric_model,
         )
 
+    @cached_property
     def fixed_transforms(self) -> FixedTransforms | None:
         """The pose that takes the place of TF, None if there is none; raises SettingsError."""
         pose = self.alignment_extrinsics
@@ -295,7 +297,7 @@ class Settings:
                 f'alignment.min_samples ({self.alignment_min_samples}) must not exceed {most} '
                 f'({self.source_parameters[most]})'
             )
-        self.fixed_transforms()
+        _ = self.fixed_transforms  # checked by being made
 
 
 def declarations() -> tuple[Declaration, ...]:

@@ -179,27 +179,26 @@ class ShardDataset(Dataset):
         self._labels = Folder(labels) if labels else None
         self._names = read_shard_names(self.folder, split)
         if self._labels is not None:
-            unlabelled = sorted({*self._names} - {*read_shard_names(self._labels, split)})
+            unlabelled = {*self._names} - {*read_shard_names(self._labels, split)}
             if unlabelled:
-                raise DataError(f'{self._labels.url}: no labels of shard {unlabelled[0]}, run label to its end')
-        indices = [_index(self._source.url, name) for name in self._names]
-        if self._labels is not None:
-            for name, index in zip(self._names, indices, strict=True):
-                self._check_labels(name, index)
-        counts = (len(index['samples']) for index in indices)
+                raise DataError(f'{self._labels.url}: no labels of shard {min(unlabelled)}, run label to its end')
+        counts, contents = [], []
+        for name in self._names:
+            shard = _index(self.folder.url, name)
+            source = shard if self._labels is None else _index(self._labels.url, name)
+            self._check_labels(name, source.get('labels_of'), shard.get('sha256'))
+            counts.append(len(source['samples']))
+            contents.append([name, *(index.get('sha256', index['bytes']) for index in (shard, source))])
         self._ends = list(itertools.accumulate(counts))
-        parts = [[name, index.get('sha256', index['bytes'])] for name, index in zip(self._names, indices, strict=True)]
-        shards = [_index(self.folder.url, name) for name in self._names] if self._labels is not None else []
-        self._fingerprint = fingerprint([parts, [index.get('sha256', index['bytes']) for index in shards]])
+        self._fingerprint = fingerprint(contents)
 
     @property
     def _source(self) -> Folder:
         return self.folder if self._labels is None else self._labels
 
-    def _check_labels(self, name: str, index: Mapping[str, Any]) -> None:
-        made_of, found = index.get('labels_of'), _index(self.folder.url, name).get('sha256')
+    def _check_labels(self, name: str, made_of: str | None, found: str | None) -> None:
         if made_of is not None and found is not None and made_of != found:
-            raise MismatchError(f'{self._labels.url}: {name} labels another shard than that in {self.folder.url}')
+            raise MismatchError(f'{self._source.url}: {name} labels another shard than that in {self.folder.url}')
 
     @property
     def fingerprint(self) -> str:

@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from depth_anything_ros.alignment.hook import SCALE_REFERENCE, Samples, View, parameter
-from depth_anything_ros.alignment.sources.projection import SensedPoints, project, sensed_points
+from depth_anything_ros.alignment.hook import SCALE_REFERENCE, parameter
+from depth_anything_ros.alignment.sources.projection import ProjectedSource, SensedPoints, sensed_points
 from depth_anything_ros.messages import stamp_ns, to_points
 
 
 @dataclass(frozen=True)
-class PointsSource:
+class PointsSource(ProjectedSource):
     """A PointCloud2 of any sensor, LiDAR or SLAM, in any frame that TF knows."""
 
-    max_samples: int = parameter(5000, 'Of the points in the image about this many are used.', between=(3, 10**7))
     occlusion: float = parameter(
         0.1,
         'A point is left out as hidden if points on two sides of it are nearer by more than this fraction of their '
@@ -31,7 +30,3 @@ class PointsSource:
     def read(self, topic: str, message: Any) -> SensedPoints:
         """Keep the measured points; raises messages.PointCloudError, and EvidenceError if there are none."""
         return sensed_points(to_points(message), message.header.frame_id, stamp_ns(message))
-
-    def measure(self, evidence: SensedPoints, view: View) -> Samples:
-        """Those that the camera sees; raises EvidenceError, TransformError."""
-        return project(evidence, view, self.max_samples, self.occlusion)

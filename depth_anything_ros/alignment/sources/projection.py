@@ -8,7 +8,7 @@ from math import pi, sqrt
 import cv2
 import numpy as np
 
-from depth_anything_ros.alignment.hook import EvidenceError, Samples, View
+from depth_anything_ros.alignment.hook import EvidenceError, Samples, View, parameter
 from depth_anything_ros.geometry import CameraModel
 from depth_anything_ros.geometry.transforms import transform_points
 
@@ -49,6 +49,23 @@ def sensed_points(points: np.ndarray, frame_id: str, stamp_ns: int) -> SensedPoi
     if not len(measured):
         raise EvidenceError(f"none of the {len(points)} points of '{frame_id}' is a measurement")
     return SensedPoints(measured[thinned(len(measured), _MAX_POINTS)], frame_id, stamp_ns)
+
+
+@dataclass(frozen=True)
+class ProjectedSource:
+    """Base of sources whose evidence is points in space."""
+
+    max_samples: int = parameter(5000, 'Of the points in the image about this many are used.', between=(3, 10**7))
+    occlusion: float = parameter(
+        0.1,
+        'A point is left out as hidden if points on two sides of it are nearer by more than this fraction of their '
+        'inverse depth; 0: none is.',
+        between=(0.0, 1.0),
+    )
+
+    def measure(self, evidence: SensedPoints, view: View) -> Samples:
+        """Those that the camera sees; raises EvidenceError, TransformError."""
+        return project(evidence, view, self.max_samples, self.occlusion)
 
 
 def project(sensed: SensedPoints, view: View, max_samples: int, occlusion: float) -> Samples:
