@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,15 +23,17 @@ def _in_float32(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Run a loss without autocast on float32 (float64 stays)."""
 
     @wraps(loss)
-    def run(first: Tensor, *others: object, **named: object) -> Tensor:
-        with torch.autocast(first.device.type, enabled=False):
-            arguments = [
-                x.float() if isinstance(x, Tensor) and x.is_floating_point() and x.itemsize < 4 else x
-                for x in (first, *others)
-            ]
-            return loss(*arguments, **named)
+    def run(*arguments: Any, **named: Any) -> Tensor:
+        tensors = [x for x in (*arguments, *named.values()) if isinstance(x, Tensor)]
+        with torch.autocast(tensors[0].device.type if tensors else 'cpu', enabled=False):
+            return loss(*map(_widened, arguments), **{name: _widened(value) for name, value in named.items()})
 
     return run
+
+
+def _widened(value: Any) -> Any:
+    half = isinstance(value, Tensor) and value.is_floating_point() and value.itemsize < 4
+    return value.float() if half else value
 
 
 def _clean(values: Tensor, mask: Tensor) -> Tensor:

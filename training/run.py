@@ -29,8 +29,9 @@ class Run:
     """One run of a stage in its output folder; to be used in a with statement.
 
     The folder's `manifest.json` records the stage, the recipe, the inputs, the version of the code, the machine, the
-    state (`running`, `failed`, `finished`), and what the stage notes. Entering the folder of an unfinished run with the
-    same recipe and inputs continues it; of a finished one, `finished` is true and there is nothing to do.
+    state (`running`, `failed`, `finished`), the `seconds` of all its parts together, and what the stage notes. Entering
+    the folder of an unfinished run with the same recipe and inputs continues it; of a finished one, `finished` is true
+    and there is nothing to do.
 
     folder: the output. manifest: what has been noted so far; `note` changes it.
 
@@ -57,6 +58,7 @@ class Run:
         self._settings = settings
         self._inputs = dict(inputs)
         self._lock: Any = None
+        self._begun = self._before_s = 0.0
 
     def __enter__(self) -> Run:
         self._acquire()
@@ -84,15 +86,16 @@ class Run:
     def note(self, **facts: Any) -> None:
         """Record facts (JSON values), on disk when this returns."""
         self.manifest.update(facts)
-        self.manifest['updated'] = _now()
+        self.manifest |= {'updated': _now(), 'seconds': self._seconds()}
         self.folder.write_json(MANIFEST, self.manifest)
 
     def finish(self, **facts: Any) -> None:
         """Record facts, and that all is done."""
         self.manifest.pop('error', None)
-        self.note(**facts, state='finished', ended=_now(), seconds=self._seconds())
+        self.note(**facts, state='finished', ended=_now())
 
     def _start(self) -> None:
+        self._begun = time.monotonic()
         expected = {'stage': self._stage, 'recipe': result_settings(self._settings), 'inputs': self._inputs}
         if self.folder.exists(MANIFEST):
             self.manifest = self.folder.read_json(MANIFEST)
@@ -103,17 +106,16 @@ class Run:
                     f'{self.folder.url} holds a {self.manifest.get("stage")} run that does not match: '
                     f'{"; ".join(differences[:4])}. Go on with what it was begun with, or name another output'
                 )
+            self._before_s = float(self.manifest['seconds'])
             if self.finished:
                 return
         else:
-            self.manifest = {**expected, 'started': _now(), 'seconds': 0.0}
-        self._begun = time.monotonic()
-        self._before = float(self.manifest.get('seconds', 0.0))
+            self.manifest = {**expected, 'started': _now()}
         self.folder.write(RECIPE, yaml.safe_dump(as_dict(self._settings), sort_keys=False).encode())
         self.note(state='running', code=code_version(), machine=_machine())
 
     def _seconds(self) -> float:
-        return round(self._before + time.monotonic() - self._begun, 3)
+        return round(self._before_s + time.monotonic() - self._begun, 3)
 
     def _acquire(self) -> None:
         # Object stores have no locks: there, one process per output is the user's care.

@@ -1,7 +1,7 @@
 """sensor_msgs to arrays and back, by their fields alone: neither rclpy nor rosbags is imported."""
 
 from depth_anything_ros.messages.bridge import BridgeReport, bridge_report
-from depth_anything_ros.messages.compressed import compressed_to_rgb
+from depth_anything_ros.messages.compressed import check_picture, compressed_to_rgb
 from depth_anything_ros.messages.errors import (
     ImageError,
     InvalidMessageError,
@@ -31,6 +31,7 @@ __all__ = [
     'PointCloudError',
     'UnsupportedEncodingError',
     'bridge_report',
+    'check_picture',
     'compressed_to_rgb',
     'depth_to_millimetres',
     'fill_image',

@@ -36,12 +36,7 @@ def compressed_to_rgb(msg) -> np.ndarray:
     data = bytes(msg.data)
     if 'compressedDepth' in msg.format:
         raise UnsupportedEncodingError(msg.format, _FORMATS)
-    width, height = _read_size(data, msg.format)
-    limit = min(MAX_PIXELS, MAX_PIXELS_PER_BYTE * len(data))
-    if width * height > limit:
-        raise MalformedImageError(
-            f'{msg.format!r} data of {len(data)} bytes claims {width}x{height}, over {limit} pixels'
-        )
+    check_picture(data, msg.format)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -51,6 +46,19 @@ def compressed_to_rgb(msg) -> np.ndarray:
         raise MalformedImageError(f'{msg.format!r} data of {len(data)} bytes cannot be decoded')
     decoded = opencv.to_8_bit(decoded)
     return decoded if 'compressed rgb' in msg.format else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+
+
+def check_picture(data: bytes, format_name: str) -> None:
+    """Check what OpenCV's decoders leave out: that a JPEG or PNG is there to its end, and no larger than it can be.
+
+    Raises MalformedImageError, and UnsupportedEncodingError for data that is neither and a format that is neither.
+    """
+    width, height = _read_size(data, format_name)
+    limit = min(MAX_PIXELS, MAX_PIXELS_PER_BYTE * len(data))
+    if width * height > limit:
+        raise MalformedImageError(
+            f'{format_name!r} data of {len(data)} bytes claims {width}x{height}, over {limit} pixels'
+        )
 
 
 def _read_size(data: bytes, format_name: str) -> tuple[int, int]:

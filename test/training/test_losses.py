@@ -165,6 +165,13 @@ def test_autocast_does_not_reach_the_losses():
     assert torch.equal(value, affine_invariant_loss(prediction.bfloat16().float(), target, mask))
 
 
+def test_arguments_may_be_named_and_are_treated_alike():
+    prediction, target, mask = tensors(*maps(9))
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        value = affine_invariant_loss(mask=mask, target=target.bfloat16(), prediction=prediction.bfloat16())
+    assert torch.equal(value, affine_invariant_loss(prediction.bfloat16().float(), target.bfloat16().float(), mask))
+
+
 def test_what_does_not_fit_is_refused():
     prediction, target, mask = tensors(*maps(0))
     with pytest.raises(ValueError, match=r'\(B, H, W\)'):

@@ -1,5 +1,6 @@
 """Output folders: continued with the same recipe, refused with another, never worked on by two."""
 
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -34,6 +35,18 @@ def test_an_interrupted_run_is_continued_and_a_finished_one_says_so(tmp_path):
     assert 'error' not in manifest
     with pytest.raises(MismatchError, match='expected that of student'):
         finished_manifest(tmp_path / 'out', 'student')
+
+
+def test_the_time_of_all_parts_counts(tmp_path):
+    with Run('label', Settings(), {}, tmp_path) as run:
+        time.sleep(0.2)
+        run.note(done=1)
+    with Run('label', Settings(), {}, tmp_path) as run:
+        run.finish()
+    seconds = finished_manifest(tmp_path)['seconds']
+    with Run('label', Settings(), {}, tmp_path) as run:
+        assert run.manifest['seconds'] == seconds
+    assert seconds >= 0.2
 
 
 @pytest.mark.parametrize(

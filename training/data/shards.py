@@ -38,12 +38,15 @@ import cv2
 import numpy as np
 import webdataset
 
+from depth_anything_ros.messages import InvalidMessageError, check_picture
 from training.data.sample import Dataset, Sample
 from training.errors import BadSampleError, DataError, MismatchError
 from training.files import Folder, fingerprint
 
 IMAGE_SUFFIXES = ('jpg', 'jpeg', 'png', 'webp')
 _INDEX = '.index.json'
+# How JPEG and PNG begin. WebP's decoder refuses what is cut short by itself.
+_CHECKED = (b'\xff\xd8\xff', b'\x89PNG')
 # Shards whose index is kept in memory, per process.
 _CACHED_INDICES = 64
 
@@ -265,17 +268,24 @@ def _by_key(url: str, name: str) -> dict[str, Mapping[str, list[int]]]:
 
 def decode_image(key: str, content: bytes) -> np.ndarray:
     """A picture file's bytes as (H, W, 3) uint8 RGB, turned upright by its EXIF; raises BadSampleError."""
+    _check_whole(key, content)
     image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
     if image is None:
         raise BadSampleError(f'{key}: the image cannot be decoded ({len(content)} bytes)')
-    # OpenCV fills what is missing of a truncated JPEG with grey and says nothing.
-    if content.startswith(b'\xff\xd8') and b'\xff\xd9' not in content[-64:]:
-        raise BadSampleError(f'{key}: the JPEG is truncated ({len(content)} bytes)')
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _check_whole(key: str, content: bytes) -> None:
+    if content.startswith(_CHECKED):
+        try:
+            check_picture(content, '')
+        except InvalidMessageError as error:
+            raise BadSampleError(f'{key}: {error}') from error
 
 
 def decode_grey(key: str, content: bytes) -> np.ndarray:
     """A one-channel PNG's bytes as an array of its own type, (H, W); raises BadSampleError."""
+    _check_whole(key, content)
     image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
     if image is None or image.ndim != 2:
         raise BadSampleError(f'{key}: no picture of one channel ({len(content)} bytes)')

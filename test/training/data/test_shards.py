@@ -1,11 +1,12 @@
 """Shards: what is written comes back, the same samples give the same bytes, and damage is told apart."""
 
+import cv2
 import numpy as np
 import pytest
 import webdataset
 
 from training.data import Sample, ShardDataset, ShardWriter
-from training.data.shards import encode_label, encode_sample
+from training.data.shards import decode_image, encode_label, encode_sample
 from training.errors import BadSampleError, DataError, MismatchError
 from training.files import Folder
 
@@ -94,6 +95,17 @@ def test_a_broken_image_is_one_bad_sample(tmp_path):
         with pytest.raises(BadSampleError, match=f'^{dataset.key(index)}: '):
             dataset[index]
     assert dataset[0].image.shape == dataset[3].image.shape == (24, 32, 3)
+
+
+@pytest.mark.parametrize('suffix', ['jpg', 'png', 'webp'])
+def test_a_picture_without_its_end_is_refused_and_bytes_after_it_are_not(suffix):
+    done, content = cv2.imencode(f'.{suffix}', sample(0).image)
+    whole = content.tobytes()
+    assert done
+    # A driver may hand out its whole buffer.
+    assert decode_image('a', whole + bytes(500)).shape == (24, 32, 3)
+    with pytest.raises(BadSampleError, match=r'^a: '):
+        decode_image('a', whole[: len(whole) // 2])
 
 
 def test_a_shard_cut_short_is_not_there_and_two_samples_of_a_key_are_refused(tmp_path):
