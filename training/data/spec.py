@@ -1,0 +1,97 @@
+"""From a recipe's words to a data set."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from training.data.sample import Dataset, Sample
+from training.data.shards import ShardDataset
+from training.errors import DataError, RecipeError
+from training.files import fingerprint
+from training.recipe import free
+
+
+@dataclass
+class DataSpec:
+    """A data set as a recipe names it.
+
+    Attributes:
+        type: `shards`, or the name of a reader.
+        path: folder, file or URL.
+        split: which part of it, in the words of its layout; '' for all.
+        labels: of shards, the folder of their pseudo-labels.
+        options: what else its reader takes.
+    """
+
+    type: str
+    path: str = free('')
+    split: str = ''
+    labels: str = free('')
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def _shards(spec: DataSpec) -> Dataset:
+    return ShardDataset(spec.path, spec.split, spec.labels)
+
+
+_TYPES: dict[str, Callable[[DataSpec], Dataset]] = {'shards': _shards}
+
+
+def make_dataset(spec: DataSpec) -> Dataset:
+    """Open a data set; raises RecipeError if there is no such type, DataError if its files are not there."""
+    if spec.type not in _TYPES:
+        raise RecipeError(f'unknown type of data {spec.type!r}: one of {", ".join(sorted(_TYPES))}')
+    return _TYPES[spec.type](spec)
+
+
+def make_datasets(specs: Sequence[DataSpec]) -> Dataset:
+    """Open several and concatenate them, as the papers do, without re-sampling; raises as make_dataset."""
+    if not specs:
+        raise RecipeError('no data is named')
+    parts = [make_dataset(spec) for spec in specs]
+    return parts[0] if len(parts) == 1 else Concatenation(parts)
+
+
+class Concatenation(Dataset):
+    """Data sets one after another."""
+
+    def __init__(self, parts: Sequence[Dataset]) -> None:
+        self.parts = list(parts)
+        self.name = '+'.join(part.name for part in self.parts)
+        self._ends = list(itertools.accumulate(map(len, self.parts)))
+        if not self._ends[-1]:
+            raise DataError(f'{self.name}: no samples')
+
+    def _locate(self, index: int) -> tuple[Dataset, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        part = bisect.bisect_right(self._ends, index)
+        return self.parts[part], index - (self._ends[part - 1] if part else 0)
+
+    def __len__(self) -> int:
+        """Number of samples of all."""
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one sample."""
+        part, inner = self._locate(index)
+        return part[inner]
+
+    def key(self, index: int) -> str:
+        """Its key, unique within its part."""
+        part, inner = self._locate(index)
+        return part.key(inner)
+
+    @property
+    def shard_sizes(self) -> list[int]:
+        """Of all parts, in their order."""
+        return [size for part in self.parts for size in part.shard_sizes]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all parts, in their order."""
+        return fingerprint([part.fingerprint for part in self.parts])
