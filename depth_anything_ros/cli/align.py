@@ -11,10 +11,12 @@ from dataclasses import replace
 from tqdm import tqdm
 
 from depth_anything_ros.alignment import Aligner, AlignmentSource, source_types
+from depth_anything_ros.bags.errors import BagError
+from depth_anything_ros.bags.reading import InputBag, Message
+from depth_anything_ros.bags.topics import IMAGE
 from depth_anything_ros.cli import align_report
-from depth_anything_ros.cli.bag_topics import IMAGE, BagTopics, choose_topics
+from depth_anything_ros.cli.bag_topics import BagTopics, choose_topics
 from depth_anything_ros.cli.bag_transforms import fixed_transforms
-from depth_anything_ros.cli.bags import BagError, InputBag, Message
 from depth_anything_ros.cli.errors import CommandError, UsageError
 from depth_anything_ros.cli.pipeline import check_range, make_estimator, make_view
 from depth_anything_ros.cli.playback import FRAME_ERRORS, Playback, Tally
@@ -29,7 +31,7 @@ _TRUTH_SOURCES = {IMAGE: 'depth', 'sensor_msgs/msg/PointCloud2': 'points', 'sens
 
 
 def run(args: Namespace) -> int:
-    """Run the command; raises CommandError, also if not a single frame could be judged."""
+    """Run the command; raises CommandError and BagError, also if not a single frame could be judged."""
     choices = choose_sources(args)
     _check(args, choices)
     with InputBag(args.input) as bag:

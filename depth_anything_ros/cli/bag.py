@@ -12,10 +12,12 @@ from dataclasses import replace
 
 from tqdm import tqdm
 
+from depth_anything_ros.bags.errors import BagError
+from depth_anything_ros.bags.reading import InputBag, Message
+from depth_anything_ros.bags.writing import OutputBag
 from depth_anything_ros.cli.bag_outputs import BagOutputs
 from depth_anything_ros.cli.bag_topics import BagTopics, choose_topics
 from depth_anything_ros.cli.bag_transforms import fixed_transforms
-from depth_anything_ros.cli.bags import BagError, InputBag, Message, OutputBag
 from depth_anything_ros.cli.errors import UsageError
 from depth_anything_ros.cli.pipeline import Frame, Pipeline, counts_of
 from depth_anything_ros.cli.playback import FRAME_ERRORS, BagImage, Playback, Tally
@@ -27,7 +29,7 @@ _logger = logging.getLogger(__name__)
 
 
 def run(args: Namespace) -> int:
-    """Run the command; raises CommandError, also if not a single frame could be used."""
+    """Run the command; raises CommandError and BagError, also if not a single frame could be used."""
     choices = choose_sources(args)
     if len(choices) > 1:
         raise UsageError('one --alignment-source makes the metres of a bag; `depth-anything align` compares several')

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from depth_anything_ros.cli.bag_topics import IMAGE, BagTopics
-from depth_anything_ros.cli.bags import BagError, OutputBag
+from depth_anything_ros.bags.errors import BagError
+from depth_anything_ros.bags.topics import IMAGE
+from depth_anything_ros.bags.writing import OutputBag
+from depth_anything_ros.cli.bag_topics import BagTopics
 from depth_anything_ros.geometry import PointCloud
 from depth_anything_ros.messages import fill_image, fill_point_cloud
 

@@ -7,16 +7,20 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from depth_anything_ros.alignment import SCALE_REFERENCE
-from depth_anything_ros.cli.bags import BagError, InputBag
+from depth_anything_ros.bags.errors import BagError
+from depth_anything_ros.bags.reading import InputBag
+from depth_anything_ros.bags.topics import (
+    CAMERA_INFO,
+    COMPRESSED_IMAGE,
+    IMAGE,
+    TF_MESSAGE,
+    base_topic,
+    camera_info_topic,
+)
 from depth_anything_ros.cli.errors import UsageError
 from depth_anything_ros.cli.sources import Choice
-from depth_anything_ros.messages import names_rectified_images, sibling
+from depth_anything_ros.messages import names_rectified_images
 
-IMAGE = 'sensor_msgs/msg/Image'
-COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
-CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
-TF_MESSAGE = 'tf2_msgs/msg/TFMessage'
-_TRANSPORT = '/compressed'
 _TF, _TF_STATIC = 'tf', 'tf_static'
 
 
@@ -80,9 +84,8 @@ def choose_topics(
                 f'{truth} is the evidence of alignment source {choice.label}, so the fit would see the truth: name '
                 'another --truth, or none, and a part of the evidence is held out'
             )
-    # image_transport: the compressed image is named below the raw one, and the siblings are the raw one's.
-    base = image.removesuffix(_TRANSPORT) if topics[image] == COMPRESSED_IMAGE else image
-    camera_info = args.camera_info_topic or sibling(base, 'camera_info')
+    base = base_topic(image, topics[image])
+    camera_info = args.camera_info_topic or camera_info_topic(image, topics[image])
     if args.camera_info_topic is not None or camera_info in topics:
         _check_type(bag, camera_info, (CAMERA_INFO,))
     rectified = args.projection == 'rectified' or (args.projection == 'auto' and names_rectified_images(base))

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from depth_anything_ros.bags.errors import BagError
 from depth_anything_ros.cli.errors import CommandError
 from depth_anything_ros.cli.parser import make_parser
 
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output went away. The interpreter flushes stdout once more at its end: let that succeed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
+    except (BagError, OSError) as error:
         print(f'{name}: {error}', file=sys.stderr)
         return 1
     finally:

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from depth_anything_ros.alignment import Aligner
-from depth_anything_ros.cli.bag_topics import COMPRESSED_IMAGE, BagTopics
-from depth_anything_ros.cli.bag_transforms import BagTransforms
-from depth_anything_ros.cli.bags import InputBag, Message, MessageError
+from depth_anything_ros.bags.errors import MessageError
+from depth_anything_ros.bags.reading import InputBag, Message
+from depth_anything_ros.bags.topics import COMPRESSED_IMAGE
+from depth_anything_ros.bags.transforms import BagTransforms
+from depth_anything_ros.cli.bag_topics import BagTopics
 from depth_anything_ros.estimation import PREDICTION_ERRORS
 from depth_anything_ros.geometry import Camera, CameraInfoError, Cameras
 from depth_anything_ros.messages import ImageError, compressed_to_rgb, stamp_ns, to_rgb
@@ -55,7 +57,7 @@ class Playback:
         self._topics = topics
         self._listeners = listeners
         self._cameras = Cameras(topics.camera_info, rectified=topics.rectified)
-        self._transforms = BagTransforms(bag, topics, args.fixed_frame)
+        self._transforms = BagTransforms(bag, topics.tf_static, args.fixed_frame)
         self.transforms = self._transforms.tree
 
     def images(self, messages: Iterable[Message]) -> Iterator[Message]:

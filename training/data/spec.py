@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import bisect
+import importlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from training.data.readers import READERS
 from training.data.sample import Dataset, Sample
 from training.data.shards import ShardDataset
 from training.errors import DataError, RecipeError
@@ -24,7 +26,7 @@ class DataSpec:
         path: folder, file or URL.
         split: which part of it, in the words of its layout; '' for all.
         labels: of shards, the folder of their pseudo-labels.
-        options: what else its reader takes.
+        options: what else its reader takes, see there.
     """
 
     type: str
@@ -34,18 +36,19 @@ class DataSpec:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-def _shards(spec: DataSpec) -> Dataset:
-    return ShardDataset(spec.path, spec.split, spec.labels)
-
-
-_TYPES: dict[str, Callable[[DataSpec], Dataset]] = {'shards': _shards}
-
-
 def make_dataset(spec: DataSpec) -> Dataset:
     """Open a data set; raises RecipeError if there is no such type, DataError if its files are not there."""
-    if spec.type not in _TYPES:
-        raise RecipeError(f'unknown type of data {spec.type!r}: one of {", ".join(sorted(_TYPES))}')
-    return _TYPES[spec.type](spec)
+    if spec.type == 'shards':
+        if spec.options:
+            raise RecipeError(f'shards take no options, got {", ".join(spec.options)}')
+        return ShardDataset(spec.path, spec.split, spec.labels)
+    if spec.type not in READERS:
+        raise RecipeError(f'unknown type of data {spec.type!r}: one of shards, {", ".join(sorted(READERS))}')
+    if spec.labels:
+        raise RecipeError(f'labels belong to shards, not to {spec.type}')
+    # Only now: some readers need libraries that others do not.
+    module, name = READERS[spec.type].split(':')
+    return getattr(importlib.import_module(module), name)(spec.path, spec.split, **spec.options)
 
 
 def make_datasets(specs: Sequence[DataSpec]) -> Dataset:

@@ -1,12 +1,9 @@
-"""Bags of every kind in, MCAP bags out, through the rosbags library."""
+"""Bags of every kind, read as ROS 2 messages."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,25 +11,16 @@ from typing import Any, NamedTuple
 from rosbags.convert.converter import create_connections_converters
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import Writer
 from rosbags.typesys import Stores, get_typestore
-from rosbags.typesys.store import Typestore
 
-from depth_anything_ros.cli.errors import CommandError
+from depth_anything_ros.bags.errors import BagError, MessageError
+from depth_anything_ros.bags.writing import OutputBag
 
 _logger = logging.getLogger(__name__)
 
-_METADATA_VERSION = 9
 # As rosbags renames it when it copies; the two are the same field by field.
 _ROS1_RENAMED = {'tf/msg/tfMessage': 'tf2_msgs/msg/TFMessage'}
-
-
-class BagError(CommandError):
-    """A bag cannot be read or written."""
-
-
-class MessageError(ValueError):
-    """The bytes of a message are not what its type says; the next one may be fine."""
 
 
 class Message(NamedTuple):
@@ -171,51 +159,6 @@ class InputBag:
             yield from messages
         except Exception as error:  # as when opening
             self.damage = f'the bag is damaged, reading stopped: {_describe(error)}'
-
-
-class OutputBag:
-    """A new rosbag2 folder with one MCAP file. It appears under its name when it is complete, and not before.
-
-    typestore: of the messages that `write` takes. writer: for copying.
-    """
-
-    def __init__(self, path: Path, typestore: Typestore, *, overwrite: bool = False) -> None:
-        """Check the place; raises BagError. To be used in a with statement: an exception in it leaves no bag."""
-        if path.exists():
-            if not overwrite:
-                raise BagError(f'{path} exists already: give --overwrite to replace it')
-            if not (path / 'metadata.yaml').is_file():
-                raise BagError(f'{path} is not a bag, so --overwrite does not replace it')
-        self.path = path
-        self.typestore = typestore
-        self._connections: dict[str, Connection] = {}
-
-    def __enter__(self) -> OutputBag:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._folder = Path(tempfile.mkdtemp(prefix=f'.{self.path.name}.', dir=self.path.parent))
-        # The file in a bag has the name of the folder, so the folder has its final name from the start.
-        self.writer = Writer(
-            self._folder / self.path.name, version=_METADATA_VERSION, storage_plugin=StoragePlugin.MCAP
-        )
-        self.writer.open()
-        return self
-
-    def __exit__(self, kind, *_) -> None:
-        try:
-            self.writer.close()
-            if kind is None:
-                if self.path.exists():
-                    os.rename(self.path, self._folder / 'replaced')
-                os.rename(self.writer.path, self.path)
-        finally:
-            shutil.rmtree(self._folder)
-
-    def write(self, topic: str, time_ns: int, message: Any) -> None:
-        """Write a message of `typestore` with this log time, to a topic that the copied bag does not have."""
-        kind = message.__msgtype__
-        if topic not in self._connections:
-            self._connections[topic] = self.writer.add_connection(topic, kind, typestore=self.typestore)
-        self.writer.write(self._connections[topic], time_ns, self.typestore.serialize_cdr(message, kind))
 
 
 def _full_name(kind: str) -> str:

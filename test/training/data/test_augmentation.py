@@ -1,0 +1,201 @@
+"""Views: image and target stay in register, the perturbation is the author's and touches the image alone."""
+
+import colorsys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms.v2 import functional
+
+from depth_anything_ros.estimation.preprocessing import network_size, preprocess
+from training.data import Sample
+from training.data.augmentation import (
+    TrainView,
+    brightness,
+    contrast,
+    covering_size,
+    hue,
+    normalise,
+    perturb,
+    saturation,
+)
+from training.errors import BadSampleError
+
+
+def coordinates(height, width):
+    """An image whose red is the column and whose green is the row, 0 to 255, and targets that say the same."""
+    row, column = np.meshgrid(np.linspace(0, 255, height), np.linspace(0, 255, width), indexing='ij')
+    image = np.rint(np.stack([column, row, np.full_like(row, 90)], 2)).astype(np.uint8)
+    return image, column.astype(np.float32), row.astype(np.float32)
+
+
+def generator(seed=0):
+    return np.random.default_rng(seed)
+
+
+def picture(height=96, width=128, seed=0):
+    coarse = generator(seed).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
+    return coarse.repeat(8, 0).repeat(8, 1)
+
+
+def scene(**values):
+    return Sample(**{'key': 'a', 'image': picture(), 'depth': np.full((96, 128), 2.0, np.float32), **values})
+
+
+@pytest.mark.parametrize('crop', [56, (56, 84), (84, 56)])
+@pytest.mark.parametrize('size', [(60, 80), (480, 640), (300, 96), (37, 53), (56, 84)])
+def test_target_and_image_stay_in_register_through_resizing_cropping_and_mirroring(size, crop):
+    image, column, row = coordinates(*size)
+    biases = []
+    for seed in range(6):
+        found = [TrainView(crop)(Sample('a', image, disparity=target), generator(seed)) for target in (column, row)]
+        # Levels per pixel of the view, and one for the rounding of the image.
+        shown = covering_size(*size, TrainView(crop).shape, 14)
+        for channel, (example, side) in enumerate(zip(found, (shown[1], shown[0]), strict=True)):
+            error = example.image[..., channel].astype(float) - example.target
+            pixel, own = 255 / side, 255 / size[1 - channel]
+            assert np.abs(error).max() < 0.6 * max(pixel, own) + 2
+            biases.append(error.mean() / pixel)
+
+
+def test_half_of_the_views_are_mirrored_and_every_place_is_cropped():
+    image, column, _ = coordinates(60, 120)
+    chance = generator()
+    targets = np.array([TrainView(28)(Sample('a', image, disparity=column), chance).target for _ in range(400)])
+    mirrored = targets[:, 0, 0] > targets[:, 0, -1]
+    assert mirrored.mean() == pytest.approx(0.5, abs=0.08)
+    assert targets.min() < 6
+    assert targets.max() > 249
+    centre = TrainView(28, crop='centre', flip=0.0)
+    a, b = (centre(Sample('a', image, disparity=column), generator(seed)).target for seed in (1, 2))
+    assert np.array_equal(a, b)
+    assert a.mean() == pytest.approx(127.5, abs=1)
+
+
+@pytest.mark.parametrize('size', [(480, 640), (375, 1242), (1080, 1920), (240, 424), (518, 518), (701, 500)])
+def test_the_size_is_that_of_inference_and_covers_crops_of_any_shape(size):
+    assert covering_size(*size, (518, 518), 14) == network_size(*size, 518, 14)
+    for crop in ((256, 320), (320, 256), (64, 512)):
+        height, width = covering_size(*size, crop, 32)
+        assert height >= crop[0]
+        assert width >= crop[1]
+        assert height == crop[0] or width == crop[1]
+        assert width / height == pytest.approx(size[1] / size[0], rel=32 / min(crop))
+
+
+def test_the_network_sees_in_training_what_it_sees_at_inference_but_for_8_bits():
+    image = cv2.GaussianBlur(picture(120, 160), (0, 0), 2)
+    example = TrainView((84, 112), flip=0.0)(scene(image=image, depth=np.ones((120, 160), np.float32)), generator())
+    expected = preprocess([image], (84, 112), torch.device('cpu'))
+    seen = normalise(example.image)
+    assert (seen - expected[0]).abs().max() < 1.01 / (255 * 0.224)
+    assert (seen - expected[0]).abs().mean() < 0.3 / (255 * 0.224)
+    assert seen.shape == (3, 84, 112)
+    assert seen.dtype == torch.float32
+
+
+def test_unknown_pixels_are_masked_and_the_sky_is_far():
+    depth = np.full((96, 128), 4.0, np.float32)
+    depth[:48], depth[48:60], depth[60:66] = np.inf, np.nan, 0.0
+    valid = np.ones((96, 128), bool)
+    valid[90:] = False
+    view = TrainView((96, 128), multiple=32, flip=0.0)
+    example = view(scene(depth=depth, valid=valid), generator())
+    assert example.mask[:, 0].tolist() == [True] * 48 + [False] * 18 + [True] * 24 + [False] * 6
+    assert np.unique(example.target[:48]) == 0
+    assert np.unique(example.target[66:90]) == 0.25
+    assert np.isfinite(example.target).all()
+    masked = TrainView((96, 128), multiple=32, flip=0.0, mask_sky=True)(scene(depth=depth), generator())
+    assert not masked.mask[:66].any()
+    assert masked.mask[66:].all()
+
+
+def test_metric_targets_are_metres_within_a_range():
+    depth = np.repeat(np.array([0.05, 0.5, 5, 50, np.inf, np.nan], np.float32), 16)[:, None] * np.ones(128, np.float32)
+    view = TrainView((96, 128), multiple=32, target='depth', flip=0.0, min_depth=0.1, max_depth=20.0)
+    valid = np.ones((96, 128), bool)
+    valid[:, 100:] = False
+    example = view(scene(depth=depth, valid=valid), generator())
+    assert example.mask[8::16, 0].tolist() == [False, True, True, False, False, False]
+    assert np.allclose(example.target[8::16, 0], [0, 0.5, 5, 0, 0, 0])
+    assert not example.mask[:, 100:].any()
+    for bad in (scene(depth=None, disparity=depth), scene(meta={'scale': 'arbitrary'})):
+        with pytest.raises(BadSampleError, match=r'^a: no depth in metres'):
+            view(bad, generator())
+
+
+def test_samples_without_a_target_and_ribbons_are_bad():
+    with pytest.raises(BadSampleError, match=r'^a: neither disparity nor depth'):
+        TrainView(56)(scene(depth=None), generator())
+    ribbon = Sample('a', np.zeros((10, 90, 3), np.uint8), depth=np.ones((10, 90), np.float32))
+    with pytest.raises(BadSampleError, match='8 to 1'):
+        TrainView(56)(ribbon, generator())
+
+
+@pytest.mark.parametrize(
+    'values', [{'size': 60}, {'size': 0}, {'target': 'x'}, {'crop': 'x'}, {'flip': 2}, {'min_depth': 3, 'max_depth': 2}]
+)
+def test_views_out_of_range_are_refused(values):
+    with pytest.raises(ValueError, match=r'crop|target|flip|depth'):
+        TrainView(**{'size': 56, **values})
+
+
+def test_the_strong_view_changes_the_image_and_nothing_else():
+    depth = generator(5).uniform(1, 9, (96, 128)).astype(np.float32)
+    changed = 0
+    for seed in range(20):
+        weak = TrainView(56, clean=True)(scene(depth=depth), generator(seed))
+        strong = TrainView(56, strong=True, clean=True)(scene(depth=depth), generator(seed))
+        assert np.array_equal(weak.target, strong.target)
+        assert np.array_equal(weak.mask, strong.mask)
+        assert np.array_equal(weak.image, weak.clean)
+        assert np.array_equal(weak.clean, strong.clean)
+        changed += not np.array_equal(strong.image, strong.clean)
+    # 0.2 * 0.8 * 0.5 = 8 % stay as they are.
+    assert 14 <= changed <= 20
+
+
+def test_perturbations_come_as_often_and_as_strong_as_in_unimatch():
+    noise = generator(1).integers(0, 256, (32, 32, 3), np.uint8)
+    chance = generator()
+    found = [perturb(noise, chance) for _ in range(800)]
+    grey = np.mean([np.ptp(image, axis=2).max() == 0 for image in found])
+    same = np.mean([np.array_equal(image, noise) for image in found])
+    assert grey == pytest.approx(0.2, abs=0.05)
+    assert same == pytest.approx(0.08, abs=0.03)
+    # A blur takes the contrast out of noise, from deviations of about half a pixel on.
+    roughness = np.array([np.abs(np.diff(image.astype(float), axis=1)).mean() / (image.std() + 1) for image in found])
+    assert np.mean(roughness < 0.75 * np.median(roughness)) == pytest.approx(0.4, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ('ours', 'theirs', 'levels'),
+    [
+        (brightness, functional.adjust_brightness, 1),
+        (contrast, functional.adjust_contrast, 1),
+        (saturation, functional.adjust_saturation, 2),
+    ],
+)
+def test_colours_change_as_in_torchvision(ours, theirs, levels):
+    image = picture()
+    for amount in (0.5, 0.83, 1.0, 1.5):
+        expected = theirs(torch.from_numpy(image).permute(2, 0, 1), amount).permute(1, 2, 0).numpy()
+        assert np.abs(ours(image, amount).astype(int) - expected).max() <= levels
+
+
+def test_the_hue_turns_and_brightness_and_saturation_stay():
+    image = picture()
+    for turn in (-0.25, -0.1, 0.0, 0.2):
+        turned = hue(image, turn)
+        for before, after in zip(image[::8, ::8].reshape(-1, 3), turned[::8, ::8].reshape(-1, 3), strict=True):
+            h, s, v = colorsys.rgb_to_hsv(*before / 255)
+            assert np.abs(np.array(colorsys.hsv_to_rgb((h + turn) % 1, s, v)) * 255 - after).max() <= 8
+
+
+def test_the_image_of_the_sample_is_left_as_it_was():
+    image = picture()
+    sample, before = scene(image=image), image.copy()
+    for seed in range(5):
+        TrainView((96, 128), multiple=32, strong=True, clean=True)(sample, generator(seed))
+    assert np.array_equal(sample.image, before)

@@ -1,0 +1,229 @@
+"""Views: from a sample, of whatever size, to what the network is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import cv2
+import numpy as np
+import torch
+
+from depth_anything_ros.estimation.preprocessing import MAX_ASPECT_RATIO
+from depth_anything_ros.network import IMAGE_MEAN, IMAGE_STD
+from training.data.sample import Sample
+from training.errors import BadSampleError
+
+
+@dataclass
+class Example:
+    """A view of a sample, all of one size, in register.
+
+    Attributes:
+        image: (h, w, 3) uint8 RGB, as the network sees it.
+        clean: (h, w, 3) uint8 RGB, the same without the strong perturbation; None if not asked for.
+        target: (h, w) float32, 0 outside the mask.
+        mask: (h, w) bool, where the target is known.
+    """
+
+    image: np.ndarray
+    clean: np.ndarray | None
+    target: np.ndarray
+    mask: np.ndarray
+
+
+class View(Protocol):
+    """Turns samples into examples, all of one size. It is picklable."""
+
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Example:
+        """One view; all chance comes from the generator. Raises BadSampleError."""
+
+
+@dataclass(frozen=True)
+class TrainView:
+    """The papers' view: resized to cover the crop, cropped, mirrored, and for the student's pseudo-labels perturbed.
+
+    The image is resized with the bicubic kernel, keeping the aspect, to the nearest multiple, as for inference (so the
+    network is trained on what it will see), but in 8 bits. Images smaller than the crop are enlarged. The target is
+    that of the nearest pixel, as in V2's metric training. It is not brought to 0..1 per map as the papers say: the
+    affine-invariant loss does that, by median and deviation, in any unit.
+
+    Attributes:
+        size: side of the square crop, or (height, width) of it (V1 paper, section 6: 518).
+        multiple: of which sides must be (architecture.multiple).
+        target: `disparity`, 0 for the sky and known there (V1 paper, section 3.1), or `depth` in metres, the sky
+            unknown (V2's metric training).
+        crop: `random`, or `centre` for a view that is always the same.
+        flip: probability of mirroring, left to right.
+        strong: perturb the image's colours and sharpness (see perturb).
+        clean: give the unperturbed image too.
+        mask_sky: treat the sky's disparity as unknown, where there is depth that says which pixels are sky.
+        min_depth: of a depth target, metres; nearer pixels are unknown.
+        max_depth: of a depth target, metres; farther pixels are unknown.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    size: int | tuple[int, int]
+    multiple: int = 14
+    target: Literal['disparity', 'depth'] = 'disparity'
+    crop: Literal['random', 'centre'] = 'random'
+    flip: float = 0.5
+    strong: bool = False
+    clean: bool = False
+    mask_sky: bool = False
+    min_depth: float = 0.001
+    max_depth: float = float('inf')
+
+    def __post_init__(self) -> None:
+        height, width = self.shape
+        if min(height, width) < 1 or height % self.multiple or width % self.multiple:
+            raise ValueError(f'the crop is {width}x{height}: its sides must be multiples of {self.multiple}')
+        if self.target not in ('disparity', 'depth') or self.crop not in ('random', 'centre'):
+            raise ValueError(f'no such target {self.target!r} or crop {self.crop!r}')
+        if not 0 <= self.flip <= 1:
+            raise ValueError(f'flip is a probability, got {self.flip}')
+        if not 0 < self.min_depth < self.max_depth:
+            raise ValueError(f'expected 0 < min_depth < max_depth, got {self.min_depth} and {self.max_depth}')
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) of the view."""
+        return (self.size, self.size) if isinstance(self.size, int) else (self.size[0], self.size[1])
+
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Example:
+        """A view of the sample; raises BadSampleError if it has no such target, or is a ribbon."""
+        target = self._target(sample)
+        size = self._covering_size(sample)
+        # All chance in one order, whatever is asked for: the same generator gives the same crop, perturbed or not.
+        window, mirrored = self._window(size, generator), generator.random() < self.flip
+        image = _cut(sample.image, size, cv2.INTER_CUBIC, window, mirrored)
+        # Not INTER_NEAREST, which is off by up to half a pixel.
+        target = _cut(target, size, cv2.INTER_NEAREST_EXACT, window, mirrored)
+        mask = np.isfinite(target)
+        target[~mask] = 0
+        return Example(
+            image=perturb(image, generator) if self.strong else image,
+            clean=image if self.clean else None,
+            target=target,
+            mask=mask,
+        )
+
+    def _target(self, sample: Sample) -> np.ndarray:
+        """(H, W) float32, NaN where unknown."""
+        if self.target == 'depth':
+            return self._metres(sample)
+        target = sample.target_disparity()
+        if target is None:
+            raise BadSampleError(f'{sample.key}: neither disparity nor depth to train with')
+        if self.mask_sky and sample.depth is not None:
+            target[np.isposinf(sample.depth)] = np.nan
+        return target
+
+    def _metres(self, sample: Sample) -> np.ndarray:
+        if sample.depth is None or sample.meta.get('scale') == 'arbitrary':
+            raise BadSampleError(f'{sample.key}: no depth in metres to train with')
+        known = (sample.depth >= self.min_depth) & (sample.depth <= self.max_depth)
+        if sample.valid is not None:
+            known &= sample.valid
+        return np.where(known, sample.depth, np.float32(np.nan)).astype(np.float32)
+
+    def _covering_size(self, sample: Sample) -> tuple[int, int]:
+        height, width = sample.image.shape[:2]
+        if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
+            raise BadSampleError(f'{sample.key}: {width}x{height} is longer than {MAX_ASPECT_RATIO:g} to 1')
+        return covering_size(height, width, self.shape, self.multiple)
+
+    def _window(self, size: tuple[int, int], generator: np.random.Generator) -> tuple[slice, slice]:
+        spare = [side - cropped for side, cropped in zip(size, self.shape, strict=True)]
+        starts = [int(generator.integers(0, rest + 1)) for rest in spare]
+        if self.crop == 'centre':
+            starts = [rest // 2 for rest in spare]
+        top, left = starts
+        return slice(top, top + self.shape[0]), slice(left, left + self.shape[1])
+
+
+def covering_size(height: int, width: int, crop: tuple[int, int], multiple: int) -> tuple[int, int]:
+    """(height, width) at which an image just covers a crop, keeping its aspect but for rounding.
+
+    One side becomes that of the crop, the other is rounded to the nearest multiple. For square crops this is the
+    official preprocessing's rule (estimation.preprocessing.network_size).
+    """
+    scale = max(crop[0] / height, crop[1] / width)
+    rounded = [round(side * scale / multiple) * multiple for side in (height, width)]
+    return max(rounded[0], crop[0]), max(rounded[1], crop[1])
+
+
+def _cut(
+    array: np.ndarray, size: tuple[int, int], kernel: int, window: tuple[slice, slice], mirrored: bool
+) -> np.ndarray:
+    """Resize to (height, width), cut the window out, mirror."""
+    cut = cv2.resize(array, size[::-1], interpolation=kernel)[window]
+    return cv2.flip(cut, 1) if mirrored else np.ascontiguousarray(cut)
+
+
+def perturb(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Strong perturbation of colours and sharpness (V1 paper, section 3.2).
+
+    With the values of UniMatch by the same author, the paper has none: colour jitter of brightness, contrast and
+    saturation by factors U(0.5, 1.5) and hue by U(-0.25, 0.25) turns in random order with probability 0.8, grayscale
+    with 0.2, Gaussian blur of deviation U(0.1, 2) pixels with 0.5. In 8 bits as there (it used PIL), by OpenCV, which
+    takes 4 ms where torchvision's functions take 40, and gives the same bytes with any number of threads.
+
+    Args:
+        image: (h, w, 3) uint8 RGB; it is left as it is.
+        generator: source of all chance.
+
+    Returns:
+        (h, w, 3) uint8 RGB.
+    """
+    jittered, greyed, blurred = generator.random(3) < (0.8, 0.2, 0.5)
+    factors, turn = generator.uniform(0.5, 1.5, 3), generator.uniform(-0.25, 0.25)
+    deviation, order = generator.uniform(0.1, 2.0), generator.random(4).argsort()
+    if jittered:
+        steps: list[tuple[Callable[[np.ndarray, float], np.ndarray], float]]
+        steps = [*zip((brightness, contrast, saturation), factors.tolist(), strict=True), (hue, turn)]
+        for index in order:
+            step, amount = steps[index]
+            image = step(image, amount)
+    if greyed:
+        image = _grey(image)
+    return cv2.GaussianBlur(image, (0, 0), deviation) if blurred else image
+
+
+def brightness(image: np.ndarray, factor: float) -> np.ndarray:
+    """Blend uint8 RGB with black: 0 is black, 1 the image."""
+    return cv2.convertScaleAbs(image, alpha=factor)
+
+
+def contrast(image: np.ndarray, factor: float) -> np.ndarray:
+    """Blend uint8 RGB with the mean of its grey values: 0 is that grey, 1 the image."""
+    mean = cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[0]
+    # Not in place of brightness: a sum may be negative, of which convertScaleAbs takes the size.
+    table = np.clip(np.rint(factor * np.arange(256) + (1 - factor) * mean), 0, 255)
+    return cv2.LUT(image, table.astype(np.uint8))
+
+
+def saturation(image: np.ndarray, factor: float) -> np.ndarray:
+    """Blend uint8 RGB with its grey values: 0 is grey, 1 the image."""
+    return cv2.addWeighted(image, factor, _grey(image), 1 - factor, 0)
+
+
+def hue(image: np.ndarray, turn: float) -> np.ndarray:
+    """Turn the hue of uint8 RGB, 1 being the whole circle."""
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)  # the circle is 0..255, and adding wraps
+    hsv[:, :, 0] += np.uint8(round(turn * 256) % 256)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+
+
+def normalise(image: np.ndarray) -> torch.Tensor:
+    """An image as the network takes it: (h, w, 3) uint8 RGB -> (3, h, w) float32."""
+    mean, std = (255.0 * torch.tensor(values).view(3, 1, 1) for values in (IMAGE_MEAN, IMAGE_STD))
+    pixels = torch.from_numpy(image).permute(2, 0, 1)
+    return torch.sub(pixels, mean, out=torch.empty(pixels.shape)).div_(std)

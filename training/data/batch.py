@@ -1,0 +1,71 @@
+"""What a training step gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class StreamBatch:
+    """This process's samples of a stream.
+
+    Attributes:
+        image: (B, 3, h, w) float32, normalised, as the student sees it: perturbed, and with the boxes pasted in.
+        target: (B, h, w) float32, 0 outside the mask.
+        mask: (B, h, w) bool, where the target is known.
+        keys: of the samples.
+        clean: (B, 3, h, w) float32, normalised, without perturbation and boxes; None if the view gives none.
+        box: (B, h, w) bool, where the image is that of the neighbour (slots 2k and 2k + 1); None without CutMix.
+        other_target: (B, h, w) float32, the neighbour's target, which holds inside the box; None without CutMix.
+        other_mask: (B, h, w) bool, its mask; None without CutMix.
+    """
+
+    image: Tensor
+    target: Tensor
+    mask: Tensor
+    keys: list[str]
+    clean: Tensor | None = None
+    box: Tensor | None = None
+    other_target: Tensor | None = None
+    other_mask: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> StreamBatch:
+        """The same on a device; from pinned memory, without waiting."""
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> StreamBatch:
+        """The same in pinned memory."""
+        return self._mapped(Tensor.pin_memory)
+
+    def _mapped(self, action: Callable[[Tensor], Tensor]) -> StreamBatch:
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: action(value) for name, value in tensors.items() if isinstance(value, Tensor)})
+
+
+@dataclass
+class Batch:
+    """What this process trains on in one step.
+
+    Attributes:
+        step: its number.
+        streams: by name.
+        skipped: bad samples, which others replace, by key, and how often each came up in this batch.
+        reasons: what was wrong with them, by key.
+    """
+
+    step: int
+    streams: dict[str, StreamBatch]
+    skipped: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same on a device."""
+        return replace(self, streams={name: stream.to(device) for name, stream in self.streams.items()})
+
+    def pin_memory(self) -> Batch:
+        """The same in pinned memory."""
+        return replace(self, streams={name: stream.pin_memory() for name, stream in self.streams.items()})

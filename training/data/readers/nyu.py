@@ -1,0 +1,104 @@
+"""NYU Depth v2, the labelled part (N. Silberman et al., ECCV 2012): 1,449 images of rooms by a Kinect, 640x480."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from training.data.readers.base import Item, Reader, camera_matrix
+from training.data.sample import Sample
+from training.errors import BadSampleError, DataError, TrainingError
+from training.recipe import free
+
+_SPLITS = {'train': 'trainNdxs', 'test': 'testNdxs'}
+
+
+class Nyu(Reader):
+    """The images of `nyu_depth_v2_labeled.mat` with depth in metres, NaN where the sensor saw none.
+
+    Crop and cap are the protocol's matter.
+
+    split: `test` (654 images, the split of Eigen et al. too) or `train` (795) of the official `splits.mat`, which
+        lies beside it; '' for all.
+    """
+
+    name = 'nyu'
+    layout = 'nyu_depth_v2_labeled.mat and, for a split, splits.mat'
+    splits = ('', *_SPLITS)
+
+    @dataclass(frozen=True)
+    class Options:
+        """depth: `rawDepths`, as measured, or `depths`, holes filled by colour; published numbers differ in which.
+
+        splits_file: `splits.mat` (MATLAB 5, needs scipy), or a text of the numbers of the images to take, from 1.
+        """
+
+        depth: str = 'rawDepths'
+        file: str = free('nyu_depth_v2_labeled.mat')
+        splits_file: str = free('splits.mat')
+
+    def find(self) -> Iterable[Item]:
+        """Numbers, from 1 as in the official list."""
+        with self._open() as file:
+            count = len(file['images'])
+            if self.options.depth not in file:
+                raise DataError(f'{self.options.file} has no {self.options.depth!r}: use rawDepths or depths')
+        numbers = self._of_split() if self.split else range(1, count + 1)
+        for number in numbers:
+            if not 1 <= number <= count:
+                raise DataError(f'{self.options.splits_file}: image {number} of {count}; they are counted from 1')
+            yield Item(f'{number:04d}')
+
+    def read(self, item: Item) -> Sample:
+        """MATLAB's arrays have their axes in the opposite order in HDF5."""
+        index = int(item.image) - 1
+        with self._open() as file:
+            try:
+                image = file['images'][index].transpose(2, 1, 0).copy()
+                depth = file[self.options.depth][index].T
+                scene = ''.join(map(chr, file[file['scenes'][0, index]][:].ravel())) if 'scenes' in file else None
+            except (OSError, ValueError, IndexError) as error:
+                raise BadSampleError(f'{self.options.file}: {error}') from error
+        # Of the colour camera, from camera_params.m of the data set's toolbox.
+        matrix = camera_matrix(518.857901, 519.469611, 325.582449, 253.736166, image.shape[1] / 640)
+        return self.sample(item, image, depth, K=matrix, scene=scene)
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        # Opened for each sample: an HDF5 file that is open does not survive being sent to another process.
+        try:
+            import h5py  # noqa: PLC0415 - optional
+        except ImportError as error:
+            raise TrainingError("reading NYU needs h5py: pip install 'depth_anything_ros[train]'") from error
+        name = self.options.file
+        with self.folder.open(name) as content:
+            try:
+                file = h5py.File(content, 'r')
+            except OSError as error:
+                raise DataError(f'{self.folder.url}/{name} is no whole HDF5 file: {error}') from error
+            with file:
+                if 'images' not in file:
+                    raise DataError(f'{self.folder.url}/{name}: no `images` in it, expected {self.layout}')
+                yield file
+
+    def _of_split(self) -> list[int]:
+        name = self.options.splits_file
+        try:
+            if not name.endswith('.mat'):
+                return [int(word) for words in self.lines(name) for word in words]
+            return self._matlab_numbers(name)
+        except (KeyError, ValueError, TypeError) as error:
+            raise DataError(f'{name} is no list of images: {error!r}') from error
+
+    def _matlab_numbers(self, name: str) -> list[int]:
+        try:
+            from scipy.io import loadmat  # noqa: PLC0415 - optional
+        except ImportError as error:
+            raise TrainingError(
+                f'reading {name} needs scipy: pip install scipy, or write the numbers into a text file and give '
+                'splits_file=FILE.txt'
+            ) from error
+        return loadmat(io.BytesIO(self.content(name)))[_SPLITS[self.split]].ravel().tolist()

@@ -1,0 +1,80 @@
+"""The settings that the stages which train a network have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from training.data.spec import DataSpec
+from training.errors import RecipeError
+from training.recipe import free
+
+
+@dataclass
+class TrainSettings:
+    """Settings of the training loop; each is explained in the recipes (config/training).
+
+    Raises:
+        ValueError: a value is out of range, or two do not go together.
+    """
+
+    validation: list[DataSpec] = field(default_factory=list)
+    output: str = free('')
+    architecture: str = 'v2-small'
+    encoder: str = free('pretrained')
+    checkpoint: str = free('')
+    accept_license: bool = free(False)
+    size: list[int] = field(default_factory=lambda: [518, 518])
+    steps: int = 1000
+    batch_size: int = 8
+    encoder_lr: float = 5e-6
+    decoder_lr: float = 5e-5
+    weight_decay: float = 0.01
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    schedule: Literal['constant', 'linear', 'poly', 'cosine'] = 'linear'
+    poly_power: float = 0.9
+    warmup_steps: int = 0
+    clip_grad: float = 0.0
+    ema_decay: float = 0.0
+    mixed_precision: Literal['no', 'bf16', 'fp16'] = 'no'
+    seed: int = 0
+    accumulate: int = free(1)
+    gradient_checkpointing: bool = free(False)
+    device: Literal['auto', 'cpu'] = free('auto')
+    workers: int = free(4)
+    max_bad_fraction: float = free(0.01)
+    validate_every: int = 1000
+    validation_samples: int = 64
+    checkpoint_every: int = free(1000)
+    log_every: int = free(10)
+    picture_every: int = free(1000)
+
+    def __post_init__(self) -> None:
+        positive = ('steps', 'batch_size', 'accumulate', 'validate_every', 'validation_samples', 'poly_power')
+        every = ('checkpoint_every', 'log_every', 'picture_every')
+        self._check(lambda value: value > 0, 'more than 0', *positive, *every)
+        not_negative = ('encoder_lr', 'decoder_lr', 'weight_decay', 'clip_grad', 'warmup_steps', 'seed', 'workers')
+        self._check(lambda value: value >= 0, 'at least 0', *not_negative)
+        self._check(lambda value: 0 <= value < 1, 'in [0, 1)', 'ema_decay')
+        self._check(lambda value: 0 <= value <= 1, 'in [0, 1]', 'max_bad_fraction')
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise ValueError(f'size is [height, width] in pixels, got {self.size}')
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f'betas are two numbers in [0, 1), got {self.betas}')
+        if not self.encoder_lr + self.decoder_lr:
+            raise ValueError('encoder_lr and decoder_lr are both 0: nothing would be learnt')
+        if self.warmup_steps >= self.steps:
+            raise ValueError(f'warmup_steps must be less than steps, got {self.warmup_steps} and {self.steps}')
+
+    def crop(self, multiple: int) -> tuple[int, int]:
+        """(height, width) of what the network sees; raises RecipeError unless both are multiples."""
+        height, width = self.size
+        if height % multiple or width % multiple:
+            raise RecipeError(f'size is {self.size}: {self.architecture} takes multiples of {multiple}')
+        return height, width
+
+    def _check(self, holds: Any, expected: str, *names: str) -> None:
+        for name in names:
+            # Written so that NaN does not pass.
+            if not holds(getattr(self, name)):
+                raise ValueError(f'{name} must be {expected}, got {getattr(self, name)}')

@@ -1,0 +1,58 @@
+"""Labelled data -> a relative network that labels other images (V1 paper, section 3.1; V2 paper, section 5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from training.data.augmentation import TrainView
+from training.data.loading import Stream
+from training.data.spec import DataSpec, make_datasets
+from training.initial import weights_fingerprint
+from training.launch import run_training, starting_network
+from training.objectives import LABELLED, TeacherObjective
+from training.settings import TrainSettings
+from training.trainer import Task
+from training.validation import relative_validation
+
+
+@dataclass
+class Settings(TrainSettings):
+    """Settings of a teacher; the recipes v1-teacher and v2-teacher explain each."""
+
+    data: list[DataSpec] = field(default_factory=list)
+    gradient_weight: float = 2.0
+    trim: float = 0.0
+    flip: float = 0.5
+    mask_sky: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check(lambda value: value >= 0, 'at least 0', 'gradient_weight')
+        self._check(lambda value: 0 <= value < 1, 'in [0, 1)', 'trim')
+        self._check(lambda value: 0 <= value <= 1, 'in [0, 1]', 'flip')
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """Train; returns the finished manifest. Errors as of run_training."""
+    return run_training('teacher', settings, prepare)
+
+
+def prepare(settings: Settings) -> Task:
+    """Open the data and build the network; raises RecipeError or DataError."""
+    dataset = make_datasets(settings.data)
+    network = starting_network(settings)
+    view = TrainView(
+        size=settings.crop(network.multiple),
+        multiple=network.multiple,
+        flip=settings.flip,
+        mask_sky=settings.mask_sky,
+    )
+    return Task(
+        network,
+        [Stream(LABELLED, dataset, settings.batch_size, view)],
+        TeacherObjective(settings.gradient_weight, settings.trim),
+        {'data': dataset.fingerprint, 'initial_weights': weights_fingerprint(network)},
+        licence=network.source.licence,
+        validation=relative_validation(settings, network.multiple),
+    )
