@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -48,7 +49,7 @@ class Folder:
 
     def names(self, pattern: str = '*') -> list[str]:
         """The names that match a glob pattern (`**` for all depths), sorted."""
-        found = self._files.glob(self._full(pattern))
+        found = self._files.glob(f'{glob.escape(self._path)}/{pattern}')
         return sorted(name[len(self._path) :].lstrip('/') for name in found)
 
     def size(self, name: str) -> int:

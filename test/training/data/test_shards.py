@@ -128,3 +128,9 @@ def test_the_target_of_training_is_inverse_depth_with_the_sky_at_zero():
     assert np.isnan(target[0, 0])
     assert target[0, 1] == 0
     assert np.allclose(1 / target[1:], sample(0).depth[1:], rtol=1e-5)
+
+
+def test_a_folder_whose_name_is_a_pattern_is_read(tmp_path):
+    folder = tmp_path / 'run[1]'
+    write(folder, 'train-000000', [sample(0)])
+    assert len(ShardDataset(folder)) == 1

@@ -1,0 +1,42 @@
+"""Data sets by the words of a recipe."""
+
+import numpy as np
+import pytest
+
+from training.data import ShardWriter
+from training.data.sample import Sample
+from training.data.shards import encode_sample
+from training.data.spec import DataSpec, make_dataset, make_datasets
+from training.errors import DataError, RecipeError
+from training.files import Folder
+
+
+def shards(folder, keys):
+    image = np.zeros((8, 8, 3), np.uint8)
+    ShardWriter(Folder(folder)).write('train-000000', ((key, encode_sample(Sample(key, image))) for key in keys))
+    return DataSpec('shards', str(folder))
+
+
+def test_several_data_sets_are_one_after_another(tmp_path):
+    both = make_datasets([shards(tmp_path / 'a', ['x', 'y']), shards(tmp_path / 'b', ['z'])])
+    assert [both.key(index) for index in range(len(both))] == ['x', 'y', 'z']
+    assert [both[index].key for index in range(len(both))] == ['x', 'y', 'z']
+    assert both.shard_sizes == [2, 1]
+    with pytest.raises(IndexError):
+        both[3]
+
+
+def test_what_does_not_go_together_is_refused(tmp_path):
+    with pytest.raises(RecipeError, match=r'unknown type of data .*shards, .*hypersim'):
+        make_dataset(DataSpec('imagenet', str(tmp_path)))
+    with pytest.raises(RecipeError, match='labels belong to shards'):
+        make_dataset(DataSpec('hypersim', str(tmp_path), labels='x'))
+    with pytest.raises(RecipeError, match='no options'):
+        make_dataset(DataSpec('shards', str(tmp_path), options={'colour': 1}))
+    with pytest.raises(RecipeError, match='no data is named'):
+        make_datasets([])
+
+
+def test_a_reader_is_opened_by_its_name_and_says_which_layout_it_misses(tmp_path):
+    with pytest.raises(DataError, match=str(tmp_path)):
+        make_dataset(DataSpec('sintel', str(tmp_path)))
