@@ -15,15 +15,10 @@ from training.errors import TrainingError
 from training.recipe import as_dict, read_recipe
 
 STAGES = {
-    'ingest': 'bags and pictures -> shards',
-    'synthesize': 'synthetic scenes with exact depth -> shards',
-    'sky': 'masks of the sky of labelled photographs',
     'teacher': 'labelled data -> a teacher',
-    'label': 'a teacher and shards -> pseudo-labels',
     'student': 'pseudo-labels (and labelled data) -> a student',
     'metric': 'a relative network and metric data -> a metric network',
     'evaluate': 'networks and data sets -> a table and a report',
-    'retrain': "a robot's bags -> a network that knows its world: ingest, label, student, evaluate, export",
 }
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
