@@ -15,6 +15,7 @@ from rosbags.rosbag2 import Writer
 from rosbags.typesys import Stores, get_typestore
 
 from depth_anything_ros.bags.errors import BagError, MessageError
+from depth_anything_ros.bags.salvage import MendedPath, cut_off_at
 from depth_anything_ros.bags.writing import OutputBag
 
 _logger = logging.getLogger(__name__)
@@ -38,8 +39,11 @@ class InputBag:
     typestore: ROS 2's message types. damage: why reading stopped early, None while all is well.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open; raises BagError. To be used in a with statement."""
+    def __init__(self, path: Path, *, salvage: bool = False) -> None:
+        """Open; raises BagError. To be used in a with statement.
+
+        salvage: read MCAP files that were cut off up to there, which `damage` then says, in the order of recording.
+        """
         self.path = path
         self.typestore = get_typestore(Stores.LATEST)
         self.damage: str | None = None
@@ -51,8 +55,11 @@ class InputBag:
                 f'{path}: no metadata.yaml in this folder, so it is no finished bag; run `ros2 bag reindex` on it, or '
                 'give the .db3 or .mcap file in it'
             )
+        cut = [file.name for file in _files(path) if cut_off_at(file) is not None] if salvage else []
+        if cut:
+            self.damage = f'the recording of {", ".join(cut)} was cut off'
         try:
-            self._reader = AnyReader([path], default_typestore=self.typestore)
+            self._reader = AnyReader([MendedPath(path) if cut else path], default_typestore=self.typestore)
             self._reader.open()
         except Exception as error:  # the library raises whatever damaged bytes lead it to
             raise BagError(f'{path}: cannot be read as a bag: {_describe(error)}{_remedy(path)}') from error
@@ -71,6 +78,16 @@ class InputBag:
     def topics(self) -> dict[str, str]:
         """Message type by topic."""
         return {connection.topic: _ros2_name(connection.msgtype) for connection in self._connections}
+
+    @property
+    def start_ns(self) -> int:
+        """The log time of the first message."""
+        return self._reader.start_time
+
+    @property
+    def end_ns(self) -> int:
+        """The log time of the last message, or the nanosecond after it: storages differ."""
+        return self._reader.end_time
 
     def count(self, topic: str) -> int:
         """How many messages a topic has."""
@@ -175,9 +192,13 @@ def _describe(error: Exception) -> str:
     return ' '.join(str(error).split()) or type(error).__name__
 
 
+def _files(path: Path) -> list[Path]:
+    """The files of a bag, which may be one itself."""
+    return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+
+
 def _remedy(path: Path) -> str:
     """What mends a recording that was cut off."""
     remedies = {'.bag': 'rosbag reindex', '.db3': 'sqlite3 FILE .recover', '.mcap': 'mcap recover'}
-    files = [path, *path.iterdir()] if path.is_dir() else [path]
-    found = [remedies[file.suffix] for file in files if file.suffix in remedies]
+    found = [remedies[file.suffix] for file in [path, *_files(path)] if file.suffix in remedies]
     return f' (if its recording was cut off, `{found[0]}` may mend it)' if found else ''

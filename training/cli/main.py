@@ -15,6 +15,8 @@ from training.errors import TrainingError
 from training.recipe import as_dict, read_recipe
 
 STAGES = {
+    'ingest': 'bags and pictures -> shards',
+    'synthesize': 'synthetic scenes with exact depth -> shards',
     'teacher': 'labelled data -> a teacher',
     'student': 'pseudo-labels (and labelled data) -> a student',
     'metric': 'a relative network and metric data -> a metric network',

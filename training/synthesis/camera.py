@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.synthesis.mesh import rotated
 from training.synthesis.raycast import Caster
 from training.synthesis.world import Box, Scene
 
 _TRIES = 24
 _COARSE = (12, 16)
+_MOST_SKY = 0.6
+_HIGHEST = 0.35  # radians above the horizon
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Camera:
         x = (pixels[:, 0] - self.K[0, 2]) / self.K[0, 0]
         y = (pixels[:, 1] - self.K[1, 2]) / self.K[1, 1]
         cosine = 1 / np.sqrt(x**2 + y**2 + 1)
-        return np.stack([x, y, np.ones_like(x)], 1) * cosine[:, None] @ self.rotation.T, cosine
+        return rotated(np.stack([x, y, np.ones_like(x)], 1) * cosine[:, None], self.rotation), cosine
 
     def at_size(self, size: tuple[int, int]) -> Camera:
         """The same view in another number of pixels."""
@@ -79,13 +82,14 @@ def choose_view(rng: np.random.Generator, scene: Scene, caster: Caster, size: tu
         eye, target = _point(rng, scene.eyes), _point(rng, scene.targets)
         ahead = target - eye
         yaw = np.arctan2(ahead[1], ahead[0]) + rng.normal(0, 0.1)
-        pitch = np.clip(np.arctan2(ahead[2], np.hypot(*ahead[:2])) + rng.normal(0, 0.06), -1.3, 0.6)
+        pitch = np.clip(np.arctan2(ahead[2], np.hypot(*ahead[:2])) + rng.normal(0, 0.06), -1.3, _HIGHEST)
         camera = Camera(intrinsics(rng, size), look(eye, yaw, pitch, rng.normal(0, 0.05)), eye, size)
         coarse = camera.at_size(_COARSE)
         directions, _ = coarse.rays(coarse.pixels())
         distance = caster.first(np.broadcast_to(eye, directions.shape), directions).distance
-        near = np.quantile(distance, [0.0, 0.35])
-        score = min(near[0] / scene.clearance, near[1] / (3 * scene.clearance)) - float(np.isinf(distance).mean() > 0.7)
+        near = np.quantile(np.minimum(distance, 1e3), [0.0, 0.35])
+        score = min(1.0, near[0] / scene.clearance, near[1] / (3 * scene.clearance))
+        score -= float(np.isinf(distance).mean() > _MOST_SKY)
         if score > best_score:
             best, best_score = camera, score
         if score >= 1:

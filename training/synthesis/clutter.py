@@ -129,7 +129,8 @@ def cable(rng: Rng, palette: Palette) -> Model:
     """A lying cable."""
     steps = rng.normal(0, 0.5, 24).cumsum() * 0.5
     path = np.stack([np.cos(steps), np.sin(steps), 0 * steps], 1).cumsum(0) * rng.uniform(0.02, 0.06)
-    path[:, :2] -= path[:, :2].mean(0)
+    low, high = path.min(0), path.max(0)
+    path = (path - (low + high) / 2) * min(1.0, rng.uniform(0.2, 0.45) / (high - low).max())
     path[:, 2] = 0.005
     return Model().add(
         shapes.tube(path, rng.uniform(0.002, 0.006), 5), palette.plastic, tint=colour(rng, (0, 0.6), (0.05, 0.9))

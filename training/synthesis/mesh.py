@@ -57,6 +57,12 @@ def rotation(yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> np.ndar
     return (about_z @ about_y @ about_x).astype(np.float32)
 
 
+def rotated(vectors: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Vectors (..., 3) turned by a matrix (3, 3)."""
+    # Not by BLAS, whose rounding depends on its threads: pictures must not depend on the number of processes.
+    return np.einsum('...j,kj->...k', vectors, matrix)
+
+
 @dataclass
 class Model:
     """Textured triangles.
@@ -100,8 +106,8 @@ class Model:
         count = len(corners)
         self.parts.append(
             (
-                corners @ turned.T + np.asarray(at, np.float32),
-                normals @ turned.T,
+                rotated(corners, turned) + np.asarray(at, np.float32),
+                rotated(normals, turned),
                 texture,
                 np.full(count, material, np.int32),
                 np.broadcast_to(np.asarray(tint, np.float32), (count, 3)),
@@ -113,16 +119,9 @@ class Model:
         """Add another model, scaled, turned about z and moved."""
         turned = rotation(yaw)
         for corners, normals, *rest in model.parts:
-            moved = (corners * np.float32(scale)) @ turned.T + np.asarray(at, np.float32)
-            self.parts.append((moved, normals @ turned.T, *rest))
+            moved = rotated(corners * np.float32(scale), turned) + np.asarray(at, np.float32)
+            self.parts.append((moved, rotated(normals, turned), *rest))
         return self
-
-    def lean(self, turn: Vector, at: Vector = (0.0, 0.0, 0.0)) -> Model:
-        """The same, turned by yaw, pitch and roll, then moved, as a new model."""
-        turned, shift = rotation(*turn), np.asarray(at, np.float32)
-        return Model(
-            [(corners @ turned.T + shift, normals @ turned.T, *rest) for corners, normals, *rest in self.parts]
-        )
 
     def arrays(self) -> tuple[np.ndarray, ...]:
         """All parts as one: corners, normals, texture coordinates, materials, tints."""

@@ -88,7 +88,8 @@ def bush(rng: Rng, palette: Palette) -> Model:
     model = Model().add(shapes.blob(rng, 0.5), leaf, size * 0.85, tint=(0.6, 0.6, 0.6))
     around = rng.normal(size=(260, 3))
     around = around / np.linalg.norm(around, axis=1, keepdims=True) * size / 2 * rng.uniform(0.8, 1.0, (260, 1))
-    return model.add(shapes.leaves(rng, [*around, 0, 0, size[2] / 2], 0.1, 0.05), leaf)
+    around[:, 2] += size[2] / 2
+    return model.add(shapes.leaves(rng, around, 0.1, 0.05), leaf)
 
 
 def car(rng: Rng, palette: Palette) -> Model:

@@ -5,12 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
-try:
-    from embreex.mesh_construction import TriangleMesh
-    from embreex.rtcore_scene import EmbreeScene
-except ImportError as error:
-    raise ImportError("synthetic scenes need embreex: pip install 'depth_anything_ros[train]'") from error
+from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore_scene import EmbreeScene
 
 
 @dataclass(frozen=True)
@@ -26,6 +22,10 @@ class Hits:
     triangle: np.ndarray
     distance: np.ndarray
     weights: np.ndarray
+
+    def only(self, rays: np.ndarray) -> Hits:
+        """Those of some rays, by index."""
+        return Hits(self.triangle[rays], self.distance[rays], self.weights[rays])
 
 
 class Caster:

@@ -20,7 +20,7 @@ def expose(rng: np.random.Generator, colour: np.ndarray, *, dark: bool = False) 
         (H, W, 3) uint8 RGB.
     """
     height, width = colour.shape[:2]
-    luminance = colour @ _LUMINANCE
+    luminance = np.einsum('ijk,k->ij', colour, _LUMINANCE)
     middle = np.exp(np.log(luminance + 1e-4).mean()) * 0.5 + luminance.mean() * 0.25 + 1e-6
     target = 0.09 if dark else 0.17
     image = colour * np.float32(target / middle * 2.0 ** rng.normal(0, 0.45))

@@ -6,13 +6,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+from trimesh import creation
 
 from training.synthesis.mesh import Shape, make_shape
-
-try:
-    from trimesh import creation
-except ImportError as error:
-    raise ImportError("synthetic scenes need trimesh: pip install 'depth_anything_ros[train]'") from error
 
 Profile = tuple[tuple[float, float], ...]
 _CUBE = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (0.0, 1.0)], np.float32)

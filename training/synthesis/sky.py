@@ -30,7 +30,7 @@ def sky_colour(sky: Sky | None, directions: np.ndarray) -> np.ndarray:
         white = 1.3 * sky.horizon.mean() * np.ones(3)
         colour = colour * (1 - 0.85 * cover) + white * 0.85 * cover
     if sky.sun is not None:
-        near = np.maximum(directions @ sky.sun, 0)[:, None]
+        near = np.maximum(np.einsum('ij,j->i', directions, sky.sun), 0)[:, None]
         colour = colour + sky.horizon * (1.5 * near**60 + 15 * near**1500)
     return colour.astype(np.float32)
 

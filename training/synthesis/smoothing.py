@@ -17,7 +17,7 @@ def smooth_over_surfaces(values: np.ndarray, normals: np.ndarray, inverse: np.nd
         total, weight = values.copy(), np.ones(inverse.shape, np.float32)
         for shift in (-2, -1, 1, 2):
             here, there = _overlap(shift, axis)
-            alike = (normals[here] * normals[there]).sum(-1) > 0.95
+            alike = np.einsum('ijk,ijk->ij', normals[here], normals[there]) > 0.95
             near = np.abs(inverse[here] - inverse[there]) < 0.04 * abs(shift) * inverse[here]
             same = (alike & near).astype(np.float32)
             total[here] += values[there] * same[..., None]

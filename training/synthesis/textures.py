@@ -13,7 +13,7 @@ Colour = tuple[float, float, float] | np.ndarray
 _NOISES = 16  # different fields of each kind: textures take one, roll it and flip it
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=160)
 def _field(exponent: float, index: int, stretch: int) -> np.ndarray:
     """Noise whose amplitude falls as frequency**-exponent: mean 0, deviation 1, periodic."""
     rng = np.random.default_rng([index, stretch])
@@ -44,13 +44,13 @@ def _mix(low: Colour, high: Colour, share: np.ndarray) -> np.ndarray:
 
 def plain(rng: np.random.Generator, base: Colour, contrast: float = 0.04) -> np.ndarray:
     """Paint or plaster: one colour, slightly uneven."""
-    uneven = contrast * (noise(rng, 1.5) + 0.5 * noise(rng, 0.5))
+    uneven = contrast * (0.4 * noise(rng, 1.5) + 0.3 * noise(rng, 0.5))
     return np.clip(np.asarray(base, np.float32) * (1 + uneven[..., None]), 0, 1)
 
 
 def concrete(rng: np.random.Generator, base: Colour) -> np.ndarray:
     """Stains and grains."""
-    return np.clip(np.asarray(base) * (1 + (0.13 * noise(rng, 1.3) + 0.06 * noise(rng, 0.2))[..., None]), 0, 1)
+    return np.clip(np.asarray(base) * (1 + (0.07 * noise(rng, 1.3) + 0.05 * noise(rng, 0.2))[..., None]), 0, 1)
 
 
 def wood(rng: np.random.Generator, base: Colour, planks: int = 4) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""From a robot's recordings to shards: finding bags and their topics, choosing frames, measuring depth, in parallel."""

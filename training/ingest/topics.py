@@ -1,0 +1,167 @@
+"""Which topics of a bag are read, found out before any work starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from depth_anything_ros.bags.errors import BagError, MessageError
+from depth_anything_ros.bags.reading import InputBag
+from depth_anything_ros.bags.topics import (
+    CAMERA_INFO,
+    COMPRESSED_IMAGE,
+    IMAGE,
+    POINT_CLOUD,
+    base_topic,
+    camera_info_topic,
+)
+from depth_anything_ros.messages import ImageError, UnsupportedEncodingError, compressed_to_rgb, to_depth, to_rgb
+from training.errors import DataError
+from training.ingest.discovery import BagFile
+from training.ingest.settings import Settings
+
+
+@dataclass(frozen=True)
+class BagPlan:
+    """What is read from a bag.
+
+    images: the image topics, and of each the topic of its calibration, '' where the bag has none.
+    depth, clouds: topics that measure metres. count: of images, as the bag's index has it.
+    start_ns, end_ns: log times of the first and the last message.
+    """
+
+    bag: BagFile
+    images: dict[str, str]
+    depth: tuple[str, ...]
+    clouds: tuple[str, ...]
+    count: int
+    start_ns: int
+    end_ns: int
+
+
+def plan_bags(bags: Iterable[BagFile], settings: Settings) -> tuple[list[BagPlan], dict[str, str]]:
+    """Choose the topics of each bag.
+
+    Returns:
+        The plans, and of each bag that cannot be opened, by name, why.
+
+    Raises:
+        DataError: bags lack topics that the settings name, calibrations that undistort needs, or any images. All such
+            bags are listed.
+    """
+    plans, unreadable, problems = [], {}, []
+    for file in bags:
+        try:
+            with InputBag(file.path, salvage=True) as bag:
+                plans.append(_plan(file, bag, settings))
+        except BagError as error:
+            unreadable[file.name] = str(error)
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError('; '.join(problems))
+    return plans, unreadable
+
+
+def decode(bag: InputBag, message: Any, kind: str) -> Any:
+    """An image message as uint8 RGB (H, W, 3); raises messages.ImageError."""
+    return compressed_to_rgb(message) if kind == COMPRESSED_IMAGE else to_rgb(message)
+
+
+def _plan(file: BagFile, bag: InputBag, settings: Settings) -> BagPlan:
+    depth = _depth_topics(bag)
+    found = _image_topics(bag, exclude={*depth, *settings.depth_topics})
+    images = settings.topics or found
+    _require(file, bag, settings.topics, (IMAGE, COMPRESSED_IMAGE))
+    if not images:
+        raise DataError(f'{file.path}: no topic of images in this bag; there are {_listed(bag.topics)}')
+    clouds = [topic for topic, kind in bag.topics.items() if kind == POINT_CLOUD]
+    infos = {topic: _camera_info(bag, topic) for topic in sorted(images)}
+    without = [topic for topic, info in infos.items() if not info]
+    if settings.undistort and without:
+        raise DataError(
+            f'{file.path}: no CameraInfo of {_listed(without)} in this bag (expected on '
+            f'{_listed(camera_info_topic(topic, bag.topics[topic]) for topic in without)}), so these images cannot be '
+            'undistorted: set undistort=false, or name only topics that have one'
+        )
+    return BagPlan(
+        bag=file,
+        images=infos,
+        depth=_chosen(bag, settings.depth_topics, depth),
+        clouds=_chosen(bag, settings.cloud_topics, clouds),
+        count=sum(bag.count(topic) for topic in images),
+        start_ns=bag.start_ns,
+        end_ns=bag.end_ns,
+    )
+
+
+def _require(file: BagFile, bag: InputBag, topics: Iterable[str], kinds: tuple[str, ...]) -> None:
+    there = [topic for topic, kind in bag.topics.items() if kind in kinds]
+    missing = [topic for topic in topics if topic not in there]
+    if missing:
+        raise DataError(
+            f'{file.path}: no images on {_listed(missing)} in this bag; there are images on {_listed(there)}'
+        )
+
+
+def _chosen(bag: InputBag, named: list[str], found: Iterable[str]) -> tuple[str, ...]:
+    """Evidence is a bonus: not every bag needs to have the topics that are named."""
+    return tuple(sorted(topic for topic in (named or found) if topic in bag.topics))
+
+
+def _camera_info(bag: InputBag, topic: str) -> str:
+    name = camera_info_topic(topic, bag.topics[topic])
+    return name if bag.topics.get(name) == CAMERA_INFO else ''
+
+
+def _image_topics(bag: InputBag, exclude: set[str]) -> list[str]:
+    """Those whose first message is of colour or grey; of an image that comes raw and compressed, the raw one."""
+    raw = {topic for topic, kind in bag.topics.items() if kind == IMAGE and _is_image(bag, topic, exclude)}
+    compressed = {
+        topic
+        for topic, kind in bag.topics.items()
+        if kind == COMPRESSED_IMAGE and base_topic(topic, kind) not in raw and _is_image(bag, topic, exclude)
+    }
+    return sorted(raw | compressed)
+
+
+def _is_image(bag: InputBag, topic: str, exclude: set[str]) -> bool:
+    return topic not in exclude and _shows_pictures(bag, topic)
+
+
+def _shows_pictures(bag: InputBag, topic: str) -> bool:
+    message = _first(bag, topic)
+    try:
+        return message is not None and decode(bag, message, bag.topics[topic]) is not None
+    except UnsupportedEncodingError:
+        return False
+    except ImageError:  # a damaged image; the next may be fine
+        return True
+
+
+def _depth_topics(bag: InputBag) -> list[str]:
+    """Those of depth. mono16 is both what some drivers call depth and what infrared cameras send: the name decides."""
+    topics = []
+    for topic in (topic for topic, kind in bag.topics.items() if kind == IMAGE):
+        message = _first(bag, topic)
+        if message is None or (message.encoding == 'mono16' and 'depth' not in topic):
+            continue
+        try:
+            to_depth(message)
+        except ImageError:
+            continue
+        topics.append(topic)
+    return topics
+
+
+def _first(bag: InputBag, topic: str) -> Any:
+    message = bag.first(topic)
+    try:
+        return None if message is None else bag.deserialize(message)
+    except MessageError:
+        return None
+
+
+def _listed(topics: Iterable[str]) -> str:
+    return ', '.join(sorted(topics)) or 'none'

@@ -1,0 +1,131 @@
+"""Bags and image sources -> shards (design: the way of a log). A unit is a bag, or a shard's worth of other images."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from training.errors import DataError, RecipeError
+from training.files import Folder
+from training.ingest.contact_sheet import draw_contact_sheet
+from training.ingest.discovery import find_bags
+from training.ingest.images import plan_images
+from training.ingest.settings import Settings
+from training.ingest.splitting import SPLITS
+from training.ingest.topics import plan_bags
+from training.ingest.units import KEPT, Unit, number_units
+from training.ingest.workers import process_units
+from training.run import Run
+
+__all__ = ['Settings', 'run']
+
+CONTACT_SHEET = 'contact_sheet.jpg'
+_logger = logging.getLogger(__name__)
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """Write the shards `train-NNNNNN` and `held_out-NNNNNN`, `contact_sheet.jpg` and the manifest, which is returned.
+
+    The shards are the same, byte for byte, for any number of workers and after any number of interruptions; a bag that
+    is done is not read again. Numbers are not without gaps: each bag has a range of its own.
+
+    Raises:
+        RecipeError: no bags and no images are named.
+        DataError: a path leads to no bag; a bag lacks a topic, or a calibration that undistort needs; no bag can be
+            read; not a single frame is kept for training.
+        TrainingError: as of Run; a worker process died.
+        OSError: a write failed. Shards that were finished stay, and the next run goes on from them.
+    """
+    if not (settings.bags or settings.images):
+        raise RecipeError('ingest: name bags=[PATH, ...], or images')
+    bags = find_bags(settings.bags)
+    plans, fingerprints = plan_images(settings)
+    inputs = {bag.name: bag.fingerprint for bag in bags}
+    inputs |= {f'images-{number}': value for number, value in enumerate(fingerprints)}
+    new_run = Run('ingest', settings, inputs, settings.output)
+    # Before the run begins, so that a topic that is not there leaves no output folder to be in the way.
+    of_bags, unreadable = plan_bags(bags, settings)
+    units = number_units(of_bags, plans, settings)
+    if not units:
+        raise DataError(f'no bag can be read: {"; ".join(unreadable.values())}')
+    with new_run as run:
+        if not run.finished:
+            for text in unreadable.values():
+                _logger.warning('%s', text)
+            _remove_unfinished(run.folder)
+            reports = _process(units, settings, run.folder)
+            facts = {**_facts(reports), 'unreadable': unreadable}
+            _check(facts)
+            if settings.contact_sheet:
+                sheet = draw_contact_sheet(
+                    [one['examples'] for one in reports], _outcomes(facts), settings.contact_sheet
+                )
+                run.folder.write(CONTACT_SHEET, sheet)
+            run.note()  # for the seconds
+            run.finish(**facts, images_per_second=round(facts['images'] / max(run.manifest['seconds'], 1e-3), 2))
+        return run.manifest
+
+
+def _process(units: Sequence[Unit], settings: Settings, folder: Folder) -> list[dict[str, Any]]:
+    """The reports of all units, in their order."""
+    # Enough for a row when each unit gives as many.
+    examples = math.ceil(settings.contact_sheet / len(units))
+    with tqdm(total=sum(unit.plan.count for unit in units), unit='image', disable=None) as bar:
+        for report in process_units(units, settings, folder, examples, bar.update):
+            bar.set_postfix_str(report['name'])
+    return [folder.read_json(unit.marker) for unit in units]
+
+
+def _facts(reports: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the manifest says: sums, and by bag and topic."""
+    facts: dict[str, Any] = {'bags': {}, 'shards': {}, 'damaged': {}, 'problems': {}}
+    total: Counter[str] = Counter()
+    for report in reports:
+        name = report['name']
+        of_bag = facts['bags'].setdefault(name, {})
+        for topic, counts in report['counts'].items():
+            of_bag[topic] = dict(Counter(of_bag.get(topic, {})) + Counter(counts))
+            total.update(counts)
+        facts['shards'] |= report['shards']
+        if report['damage']:
+            facts['damaged'][name] = report['damage']
+            _logger.warning('%s: %s; it gave %s', name, report['damage'], dict(of_bag))
+        if report['problems']:
+            facts['problems'].setdefault(name, {}).update(report['problems'])
+    metric_depth = total.pop('metric_depth', 0)
+    facts |= {
+        'images': sum(total[split] for split in SPLITS),
+        'frames': sum(total.values()),
+        **{split: total[split] for split in SPLITS},
+        'metric_depth': metric_depth,
+        'dropped': {reason: count for reason, count in sorted(total.items()) if reason not in SPLITS},
+    }
+    return facts
+
+
+def _outcomes(facts: Mapping[str, Any]) -> dict[str, int]:
+    return {KEPT: facts['images'], **facts['dropped']}
+
+
+def _check(facts: Mapping[str, Any]) -> None:
+    if not facts['train']:
+        reasons = ', '.join(f'{count} {reason}' for reason, count in facts['dropped'].items())
+        raise DataError(
+            f'no frame of {facts["frames"]} is left for training (held out: {facts["held_out"]}; dropped: '
+            f'{reasons or "none"}): look at the thresholds in the recipe'
+        )
+    if not facts['held_out']:
+        _logger.warning('no frame is held out: evaluation will have nothing that training has not seen')
+
+
+def _remove_unfinished(folder: Folder) -> None:
+    """What a killed process was writing. The run holds the folder's lock, so nobody else is writing now."""
+    if folder.local:
+        for path in (*Path(folder.path).glob('.*.unfinished'), *Path(folder.path).glob('units/.*.unfinished')):
+            path.unlink()
