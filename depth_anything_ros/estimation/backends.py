@@ -6,11 +6,15 @@ import platform
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import nn
+
+if TYPE_CHECKING:
+    import openvino
 
 BACKENDS = ('auto', 'torch', 'openvino')
 PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16')
@@ -110,6 +114,18 @@ class TorchBackend:
             return self._network(batch).float()
 
 
+@cache
+def _openvino_core() -> openvino.Core:
+    """One for the whole process, and for good.
+
+    Each gives its thread a stack for signals and at its end puts back the one before. When the older of two has ended,
+    that one is gone, and the next signal (Ctrl-C, the end of a child) kills the process (seen with OpenVINO 2026.4).
+    """
+    import openvino  # noqa: PLC0415 - optional
+
+    return openvino.Core()
+
+
 class OpenVinoBackend:
     """OpenVINO on the CPU, compiled once for each input size and checked against torch before it is used.
 
@@ -149,7 +165,7 @@ class OpenVinoBackend:
             model = self._openvino.convert_model(torch.export.export(self._network, (batch,)))
             expected = self._network(batch)
         precision = {'fp32': 'f32', 'bf16': 'bf16'}[self.precision]
-        compiled = self._openvino.Core().compile_model(
+        compiled = _openvino_core().compile_model(
             model, 'CPU', {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': precision}
         )
 

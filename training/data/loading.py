@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
-import threading
 import time
 import zlib
 from collections import Counter
@@ -13,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -25,6 +21,7 @@ from training.data.batch import Batch, StreamBatch
 from training.data.cutmix import paste, sample_box
 from training.data.order import Order
 from training.data.sample import Dataset
+from training.data.workers import worker_options
 from training.errors import BadSampleError, DataError, RecipeError, TrainingError
 
 _log = logging.getLogger(__name__)
@@ -242,35 +239,12 @@ def _finish(examples: Sequence[Example], boxes: Sequence[np.ndarray] | None) -> 
 
 
 def _loader(source: _Source, steps: range, workers: int) -> DataLoader[Any]:
-    context = None
-    if workers:
-        # A fork of this process, with its threads of torch, may hang. The server has none, and its forks cost nothing:
-        # with spawn each worker would import torch anew, 3 s of a core.
-        context = multiprocessing.get_context('forkserver')
-        context.set_forkserver_preload([__name__])
     return DataLoader(
         source,
         batch_size=None,
         sampler=steps,
-        num_workers=workers,
-        multiprocessing_context=context,
-        worker_init_fn=_start_worker,
+        **worker_options(workers, __name__),
         pin_memory=torch.cuda.is_available(),
         # The loader draws a number from it, by default from torch's own, whose state is part of a checkpoint.
         generator=torch.Generator(),
     )
-
-
-def _start_worker(_: int) -> None:
-    # One thread each: the workers are the parallel part. (The loader does the same for torch.)
-    cv2.setNumThreads(0)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    # The loader's own watch looks at the parent by its number, which is that of the fork server: after a SIGKILL of
-    # the training both would stay for ever.
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from depth_anything_ros.estimation import DepthEstimator, ImageShapeError, NonFinitePredictionError, Prediction
 from training.data.sample import Dataset, Sample
+from training.data.workers import worker_options
 from training.errors import BadSampleError, DataError, TrainingError
 from training.evaluation.protocol import Protocol
 from training.evaluation.results import ImageScore, Result
@@ -163,9 +164,8 @@ class _Reading(TorchDataset):
 
 
 def _read(dataset: Dataset, indices: Sequence[int], workers: int) -> Generator[Sample | DataError, None, None]:
-    yield from DataLoader(
-        _Reading(dataset), batch_size=None, sampler=list(indices), num_workers=workers, collate_fn=_as_it_is
-    )
+    options = worker_options(workers, __name__)
+    yield from DataLoader(_Reading(dataset), batch_size=None, sampler=list(indices), collate_fn=_as_it_is, **options)
 
 
 def _as_it_is(sample: Any) -> Any:
