@@ -18,6 +18,7 @@ STAGES = {
     'ingest': 'bags and pictures -> shards',
     'synthesize': 'synthetic scenes with exact depth -> shards',
     'teacher': 'labelled data -> a teacher',
+    'label': 'a teacher and shards -> pseudo-labels',
     'student': 'pseudo-labels (and labelled data) -> a student',
     'metric': 'a relative network and metric data -> a metric network',
     'evaluate': 'networks and data sets -> a table and a report',

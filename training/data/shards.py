@@ -30,7 +30,7 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -62,7 +62,11 @@ class ShardWriter:
         return self.folder.exists(name + _INDEX)
 
     def write(
-        self, name: str, samples: Iterable[tuple[str, Mapping[str, bytes]]], labels_of: str | None = None
+        self,
+        name: str,
+        samples: Iterable[tuple[str, Mapping[str, bytes]]],
+        labels_of: str | None = None,
+        before_index: Callable[[int], None] | None = None,
     ) -> dict[str, Any]:
         """Write a shard.
 
@@ -71,6 +75,7 @@ class ShardWriter:
             samples: key and parts (bytes by suffix) of each; consumed as it is written, nothing is held in memory. The
                 same samples give the same bytes.
             labels_of: of a shard of labels, the sha256 of the shard that they label.
+            before_index: called with the number of samples when all are written, but before the shard counts as done.
 
         Returns:
             The index: `sha256` of the tar, `bytes`, and `samples`, for each [key, {suffix: [offset, size]}].
@@ -92,6 +97,8 @@ class ShardWriter:
         index['sha256'] = hashing.digest.hexdigest()
         if labels_of is not None:
             index['labels_of'] = labels_of
+        if before_index is not None:
+            before_index(len(index['samples']))
         self.folder.write(name + _INDEX, json.dumps(index).encode())
         return index
 
@@ -165,13 +172,20 @@ class ShardDataset(Dataset):
     With labels, the data set has the samples that have one.
     """
 
-    def __init__(self, path: str | os.PathLike[str], split: str = '', labels: str | os.PathLike[str] = '') -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        split: str = '',
+        labels: str | os.PathLike[str] = '',
+        shards: Sequence[str] = (),
+    ) -> None:
         """Read the folder's indices.
 
         Args:
             path: folder or URL of the shards.
             split: only the shards whose name begins with it and a dash; '' for all.
             labels: folder or URL of their labels.
+            shards: only these, by name; all of the split without.
 
         Raises:
             DataError: there are no shards, or shards without labels.
@@ -180,7 +194,7 @@ class ShardDataset(Dataset):
         self.folder = Folder(path)
         self.name = os.path.basename(self.folder.path)
         self._labels = Folder(labels) if labels else None
-        self._names = read_shard_names(self.folder, split)
+        self._names = list(shards) or read_shard_names(self.folder, split)
         if self._labels is not None:
             unlabelled = {*self._names} - {*read_shard_names(self._labels, split)}
             if unlabelled:
@@ -194,6 +208,10 @@ class ShardDataset(Dataset):
             contents.append([name, *(index.get('sha256', index['bytes']) for index in (shard, source))])
         self._ends = list(itertools.accumulate(counts))
         self._fingerprint = fingerprint(contents)
+
+    def sha256(self, name: str) -> str | None:
+        """Of a shard's tar, as its index has it; None of another maker's shard without one."""
+        return _index(self.folder.url, name).get('sha256')
 
     @property
     def _source(self) -> Folder:

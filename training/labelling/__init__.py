@@ -1,0 +1,1 @@
+"""Pseudo-labels: a teacher over shards, in this process or in many."""

@@ -1,0 +1,216 @@
+"""Teachers of any make: networks of this package, official checkpoints, and ONNX models."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from depth_anything_ros import checkpoints
+from depth_anything_ros.estimation import (
+    UNAVAILABLE_ERRORS,
+    DepthEstimator,
+    NonFinitePredictionError,
+    PrecisionUnavailableError,
+)
+from depth_anything_ros.estimation.preprocessing import network_size, preprocess
+from depth_anything_ros.network import DepthAnything
+from training.errors import DataError, RecipeError
+from training.initial import weights_fingerprint
+from training.recipe import free
+
+OFFICIAL_SIZE = 518
+# The patch of DINOv2: what an ONNX model with free sizes takes multiples of, unless its recipe says otherwise.
+_PATCH = 14
+
+
+@dataclass
+class TeacherSpec:
+    """A teacher as a recipe names it.
+
+    Attributes:
+        teacher: a file (.safetensors, .pth, .onnx), or the name of a published model.
+        architecture: of a file that does not say which network it holds, as the official .pth files.
+        kind: of an ONNX model, what it puts out: `disparity` or `depth`. The others know.
+        multiple: of an ONNX model with free sizes, what the sides of its input are multiples of.
+        input_size: what the image's shorter side is scaled to, in pixels; 0: 518, or the nearest that it takes.
+        accept_license: agree to a licence that forbids commercial use.
+        device, precision, backend: of the predictions, see DepthEstimator; `auto` takes the best that is there.
+    """
+
+    teacher: str = free('')
+    architecture: str = ''
+    kind: str = 'disparity'
+    multiple: int = _PATCH
+    input_size: int = 0
+    accept_license: bool = free(False)
+    device: str = free('auto')
+    precision: str = free('auto')
+    backend: str = free('auto')
+
+    def check(self) -> None:
+        """Raise ValueError for a value out of range."""
+        if self.kind not in ('disparity', 'depth'):
+            raise ValueError(f'kind must be disparity or depth, got {self.kind!r}')
+        if self.multiple < 1 or self.input_size < 0:
+            raise ValueError(
+                f'multiple must be at least 1 and input_size at least 0, got {self.multiple} and {self.input_size}'
+            )
+
+    @property
+    def onnx(self) -> bool:
+        """Whether it is an ONNX model."""
+        return Path(self.teacher).suffix == '.onnx'
+
+
+class Teacher(Protocol):
+    """Something that sees depth.
+
+    name: as the recipe has it. licence: SPDX identifier of its weights, None if nobody knows. fingerprint: of the
+    weights.
+    """
+
+    name: str
+    licence: str | None
+    fingerprint: str
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Disparity (h, w) float32 at the teacher's own size, for each uint8 RGB image (H, W, 3), all of one size.
+
+        Raises NonFinitePredictionError, and ImageShapeError for an image that it cannot take.
+        """
+
+
+def open_teacher(spec: TeacherSpec) -> Teacher:
+    """Load it onto its device.
+
+    Raises:
+        RecipeError: none is named; its device, backend, precision or size is not to be had.
+        DataError: its weights are not there, or are none.
+    """
+    if not spec.teacher:
+        raise RecipeError(f'name a teacher: a file, or one of {", ".join(checkpoints.model_names())}')
+    return OnnxTeacher(spec) if spec.onnx else NetworkTeacher(spec)
+
+
+def teacher_facts(spec: TeacherSpec) -> tuple[str, str | None]:
+    """Its fingerprint and licence, without loading it onto a device; raises as open_teacher."""
+    if not spec.teacher:
+        raise RecipeError(f'name a teacher: a file, or one of {", ".join(checkpoints.model_names())}')
+    if spec.onnx:
+        return _onnx_fingerprint(Path(spec.teacher).expanduser()), None
+    network = _load(spec)
+    return weights_fingerprint(network), network.source.licence
+
+
+def _load(spec: TeacherSpec) -> DepthAnything:
+    published = spec.teacher in checkpoints.model_names()
+    try:
+        if published:
+            return checkpoints.load(spec.teacher, accept_license=spec.accept_license)
+        return checkpoints.load(spec.architecture or None, Path(spec.teacher).expanduser(), spec.accept_license)
+    except checkpoints.CheckpointError as error:
+        raise DataError(f'teacher {spec.teacher}: {error}') from error
+
+
+class NetworkTeacher:
+    """A network of this package; of one that predicts metres, the inverse."""
+
+    def __init__(self, spec: TeacherSpec) -> None:
+        """Load it; raises as open_teacher."""
+        network = _load(spec)
+        self.name, self.licence = spec.teacher, network.source.licence
+        self.fingerprint = weights_fingerprint(network)
+        size = spec.input_size or round(OFFICIAL_SIZE / network.multiple) * network.multiple
+        try:
+            self._estimator = DepthEstimator(
+                network, device=spec.device, precision=spec.precision, backend=spec.backend, input_size=size
+            )
+        except (*UNAVAILABLE_ERRORS, PrecisionUnavailableError, ValueError) as error:
+            raise RecipeError(f'teacher {spec.teacher}: {error}') from error
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """See Teacher."""
+        predictions = self._estimator.predict(list(images), at_network_size=True)
+        return [_disparity(prediction.values, self._estimator.kind) for prediction in predictions]
+
+
+class OnnxTeacher:
+    """An ONNX model: float32 (B, 3, h, w), normalised as ImageNet, to (B, h, w) or (B, 1, h, w)."""
+
+    def __init__(self, spec: TeacherSpec) -> None:
+        """Load it; raises as open_teacher."""
+        path = Path(spec.teacher).expanduser()
+        self.name, self.licence = spec.teacher, None
+        self.fingerprint = _onnx_fingerprint(path)
+        try:
+            import onnxruntime  # noqa: PLC0415, it is optional
+        except ImportError as error:
+            raise RecipeError("an ONNX teacher needs onnxruntime: pip install 'depth_anything_ros[onnx]'") from error
+        self._kind = spec.kind
+        # What the recipe's device asks for, of what this onnxruntime was built with.
+        wanted = ['CPUExecutionProvider'] if spec.device == 'cpu' else ['CUDAExecutionProvider', 'CPUExecutionProvider']
+        providers = [one for one in wanted if one in onnxruntime.get_available_providers()]
+        if spec.device.startswith('cuda') and 'CUDAExecutionProvider' not in providers:
+            raise RecipeError(f'device {spec.device}: this onnxruntime has no CUDA (install onnxruntime-gpu)')
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), providers=providers)
+        except Exception as error:  # of onnxruntime, whose errors have no public base
+            raise DataError(f'{path} is no ONNX model that can be run: {str(error).splitlines()[0][:300]}') from error
+        inputs = self._session.get_inputs()
+        shape = inputs[0].shape
+        if len(inputs) != 1 or len(shape) != 4 or shape[1] not in (3, 'c', 'channels'):
+            raise DataError(f'{path}: expected one input (B, 3, H, W), got {[(one.name, one.shape) for one in inputs]}')
+        self._input = inputs[0].name
+        self._batch = shape[0] if isinstance(shape[0], int) else 0
+        self._fixed = (shape[2], shape[3]) if all(isinstance(side, int) for side in shape[2:]) else None
+        self._multiple = spec.multiple
+        self._size = spec.input_size or round(OFFICIAL_SIZE / spec.multiple) * spec.multiple
+        if self._size % self._multiple:
+            raise RecipeError(f'input_size must be a multiple of {self._multiple}, got {self._size}')
+        if self._batch > 1:
+            raise DataError(f'{path} takes batches of {self._batch} only: export it for one image, or for any number')
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """See Teacher."""
+        size = self._fixed or network_size(*images[0].shape[:2], self._size, self._multiple)
+        groups = [[image] for image in images] if self._batch else [list(images)]
+        return [disparity for group in groups for disparity in self._predict(group, size)]
+
+    def _predict(self, images: list[np.ndarray], size: tuple[int, int]) -> list[np.ndarray]:
+        batch = preprocess(images, size, torch.device('cpu')).numpy()
+        output = np.asarray(self._session.run(None, {self._input: batch})[0], np.float32)
+        if output.ndim == 4 and output.shape[1] == 1:
+            output = output[:, 0]
+        if output.ndim != 3 or len(output) != len(images):
+            raise DataError(f'{self.name}: expected an output (B, H, W) of {len(images)} images, got {output.shape}')
+        if not np.isfinite(output).all():
+            raise NonFinitePredictionError('the output has NaN or infinity')
+        return [_disparity(values, self._kind) for values in output]
+
+
+def _disparity(values: np.ndarray, kind: str) -> np.ndarray:
+    if kind == 'disparity':
+        return values
+    if values.min() <= 0:
+        raise NonFinitePredictionError('a depth of 0 or less has no inverse')
+    return (1.0 / values).astype(np.float32)
+
+
+def _onnx_fingerprint(path: Path) -> str:
+    """Of the file, and of the weights that exporters put beside it."""
+    digest = hashlib.sha256()
+    beside = [path.with_name(path.name + suffix) for suffix in ('.data', '_data')]
+    try:
+        for file in [path, *(one for one in beside if one.exists())]:
+            with file.open('rb') as content:
+                while block := content.read(1 << 20):
+                    digest.update(block)
+    except OSError as error:
+        raise DataError(f'teacher {path}: {error.strerror or error}') from error
+    return digest.hexdigest()[:16]
