@@ -68,6 +68,31 @@ def initial_network(
     return model
 
 
+def trained_network(checkpoint: str, architecture: str = '', accept_license: bool = False) -> DepthAnything:
+    """Load a whole network.
+
+    Args:
+        checkpoint: a file, or the name of a published one.
+        architecture: of a file that does not say which network it holds, as those of the official layout.
+        accept_license: agree to a licence that forbids commercial use.
+
+    Raises:
+        DataError: the weights are not there, are damaged or do not fit, or their licence is not agreed to.
+    """
+    try:
+        if checkpoint in checkpoints.model_names():
+            return checkpoints.load(checkpoint, accept_license=accept_license)
+        path = Path(checkpoint).expanduser()
+        try:
+            return checkpoints.load(None, path, accept_license)
+        except checkpoints.UnnamedCheckpointError:
+            if not architecture:
+                raise
+            return checkpoints.load(architecture, path, accept_license)
+    except checkpoints.CheckpointError as error:
+        raise DataError(str(error)) from error
+
+
 def frozen_encoder(architecture: str, encoder: str = PRETRAINED) -> nn.Module:
     """The encoder that feature alignment holds on to (V1 paper, section 3.3): in evaluation, without gradients.
 
@@ -92,16 +117,7 @@ def _random(architecture: Architecture, seed: int) -> DepthAnything:
 
 
 def _fill_from_checkpoint(model: DepthAnything, checkpoint: str, reset_head: bool, accept_license: bool) -> None:
-    named = checkpoint in checkpoints.model_names()
-    # A file may be of the official layout, which does not name its network.
-    path = None if named else Path(checkpoint).expanduser()
-    try:
-        try:
-            source = checkpoints.load(checkpoint if named else None, path, accept_license)
-        except checkpoints.UnnamedCheckpointError:
-            source = checkpoints.load(model.architecture.name, path, accept_license)
-    except checkpoints.CheckpointError as error:
-        raise DataError(str(error)) from error
+    source = trained_network(checkpoint, model.architecture.name, accept_license)
     found, wanted = source.architecture, model.architecture
     if (found.encoder, found.taps, found.channels) != (wanted.encoder, wanted.taps, wanted.channels):
         raise RecipeError(f'{checkpoint} is of {found.name}, which cannot start {wanted.name}: their networks differ')

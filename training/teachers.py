@@ -21,7 +21,7 @@ from depth_anything_ros.estimation import (
 from depth_anything_ros.estimation.preprocessing import network_size, preprocess
 from depth_anything_ros.network import DepthAnything
 from training.errors import DataError, RecipeError
-from training.initial import weights_fingerprint
+from training.initial import trained_network, weights_fingerprint
 from training.recipe import free
 
 OFFICIAL_SIZE = 518
@@ -109,12 +109,9 @@ def teacher_facts(spec: TeacherSpec) -> tuple[str, str | None]:
 
 
 def _load(spec: TeacherSpec) -> DepthAnything:
-    published = spec.teacher in checkpoints.model_names()
     try:
-        if published:
-            return checkpoints.load(spec.teacher, accept_license=spec.accept_license)
-        return checkpoints.load(spec.architecture or None, Path(spec.teacher).expanduser(), spec.accept_license)
-    except checkpoints.CheckpointError as error:
+        return trained_network(spec.teacher, spec.architecture, spec.accept_license)
+    except DataError as error:
         raise DataError(f'teacher {spec.teacher}: {error}') from error
 
 

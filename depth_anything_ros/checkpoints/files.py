@@ -49,8 +49,8 @@ def read(path: Path) -> CheckpointFile:
 def save(model: DepthAnything, path: str | Path) -> None:
     """Write a checkpoint that `load(None, path)` understands: safetensors that name their network.
 
-    The file is written beside its place and then moved there, so that a reader never sees half of it. What is
-    loaded from it counts as trained.
+    The file is written beside its place and then moved there, so that a reader never sees half of it. Equal networks
+    give equal files. What is loaded from it counts as trained.
 
     Args:
         model: the network.
@@ -74,9 +74,23 @@ def save(model: DepthAnything, path: str | Path) -> None:
     unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
         save_file(tensors, unfinished, metadata)
+        _sort_metadata(unfinished)
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _sort_metadata(path: Path) -> None:
+    """The library writes the metadata in any order. The header keeps its length, so the tensors stay in their place."""
+    with path.open('r+b') as file:
+        length = int.from_bytes(file.read(8), 'little')
+        header = json.loads(file.read(length))
+        header['__metadata__'] = dict(sorted(header['__metadata__'].items()))
+        text = json.dumps(header, separators=(',', ':'), ensure_ascii=False).encode().ljust(length)
+        if len(text) != length:
+            raise ValueError(f'{path}: a header of {length} bytes would become one of {len(text)}')
+        file.seek(8)
+        file.write(text)
 
 
 def _first_bytes(path: Path) -> bytes:

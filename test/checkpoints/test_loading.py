@@ -184,3 +184,12 @@ def test_non_commercial_licence_must_be_accepted_even_for_a_local_file(official_
     assert model.source.licence == 'CC-BY-NC-SA-3.0'
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert warnings == ['v2-small-outdoor: licence CC-BY-NC-SA-3.0, no commercial use']
+
+
+def test_equal_networks_are_equal_files(small, tmp_path):
+    contents = set()
+    for number in range(4):
+        save(small, tmp_path / f'{number}.safetensors')
+        contents.add((tmp_path / f'{number}.safetensors').read_bytes())
+    assert len(contents) == 1
+    assert load(None, tmp_path / '0.safetensors').architecture == small.architecture

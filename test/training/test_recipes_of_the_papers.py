@@ -5,9 +5,12 @@ import importlib
 import re
 
 import pytest
+import yaml
 
+from depth_anything_ros.checkpoints import catalogue
 from training.configs import config_file
 from training.recipe import read_recipe
+from training.stages import retrain
 
 STUDENTS = [f'{version}-student-{size}' for version in ('v1', 'v2') for size in 'sbl']
 RECIPES = {
@@ -110,3 +113,14 @@ def test_metric_recipes_and_the_table_of_networks_agree(name):
     settings = settings_of(name)
     network = ARCHITECTURES[settings.architecture]
     assert (network.max_depth, network.canonical_focal_px) == (settings.max_depth, settings.canonical_focal_px)
+
+
+def test_the_recipe_of_a_robot_starts_from_a_free_licence_and_names_what_can_be_set():
+    settings = read_recipe(retrain.Settings, config_file('robot'), ['bags=[log]', 'output=out'])
+    assert (settings.student.checkpoint, settings.student.architecture) == ('v2-small', 'v2-small')
+    licences = {entry.name: entry.licence for entry in catalogue()}
+    assert {licences[settings.student.checkpoint], licences[settings.label.teacher]} == {'Apache-2.0'}
+    written = yaml.safe_load(config_file('robot').read_text())
+    assert {*written} == {field.name for field in dataclasses.fields(retrain.Settings)}
+    filled = {'bags', 'images', 'output'}
+    assert {*written['ingest']} == {field.name for field in dataclasses.fields(settings.ingest)} - filled

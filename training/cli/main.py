@@ -22,6 +22,7 @@ STAGES = {
     'student': 'pseudo-labels (and labelled data) -> a student',
     'metric': 'a relative network and metric data -> a metric network',
     'evaluate': 'networks and data sets -> a table and a report',
+    'retrain': 'bags -> shards -> pseudo-labels -> a student for this robot, and whether it is better',
 }
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 

@@ -235,6 +235,11 @@ class ShardDataset(Dataset):
         """Number of samples."""
         return self._ends[-1] if self._ends else 0
 
+    def count(self, suffix: str) -> int:
+        """How many samples have a part, such as `points.npy`; of labels, theirs."""
+        names = ((self._source.url, name) for name in self._names)
+        return sum(suffix in parts for name in names for _, parts in _index(*name)['samples'])
+
     def _locate(self, index: int) -> tuple[str, str, Mapping[str, list[int]]]:
         if not 0 <= index < len(self):
             raise IndexError(index)

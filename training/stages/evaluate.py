@@ -24,7 +24,7 @@ from training.evaluation.results import RESULTS, Result
 from training.evaluation.running import choose, evaluate, pick
 from training.evaluation.scoring import check_served
 from training.evaluation.table import Section, markdown
-from training.initial import weights_fingerprint
+from training.initial import trained_network, weights_fingerprint
 from training.recipe import free, settings_fingerprint
 from training.run import Run
 
@@ -174,23 +174,36 @@ def _open(data: EvaluatedData, settings: Settings) -> _Opened:
 
 def _check(model: EvaluatedModel, opened: list[_Opened], settings: Settings) -> str:
     """The digest of a network's weights; raises if it cannot be evaluated, before the work begins."""
-    network = _load(model, settings.accept_license)
+    network = load_model(model, settings.accept_license)
     _input_size(model, network)
     for data in opened:
         check_served(network.architecture.kind, data.protocol, f'{model.name} on {data.name}')
     return weights_fingerprint(network)
 
 
-def _load(model: EvaluatedModel, accept_license: bool) -> DepthAnything:
+def load_model(model: EvaluatedModel, accept_license: bool) -> DepthAnything:
+    """A network, in float32 on the CPU; raises RecipeError or DataError."""
     if not model.checkpoint:
         raise RecipeError(f'{model.name}: name its checkpoint, a file or one of {", ".join(checkpoints.model_names())}')
-    published = model.checkpoint in checkpoints.model_names()
     try:
-        if published:
-            return checkpoints.load(model.checkpoint, accept_license=accept_license)
-        return checkpoints.load(model.architecture or None, model.checkpoint, accept_license)
-    except checkpoints.CheckpointError as error:
+        return trained_network(model.checkpoint, model.architecture, accept_license)
+    except DataError as error:
         raise DataError(f'{model.name}: {error}') from error
+
+
+def open_estimator(model: EvaluatedModel, settings: Settings) -> DepthEstimator:
+    """A network, ready to predict as the settings say; raises RecipeError or DataError."""
+    network = load_model(model, settings.accept_license)
+    try:
+        return DepthEstimator(
+            network,
+            device=settings.device,
+            precision=settings.precision,
+            backend=settings.backend,
+            input_size=_input_size(model, network),
+        )
+    except (*UNAVAILABLE_ERRORS, PrecisionUnavailableError) as error:
+        raise RecipeError(f'{model.name}: {error}') from error
 
 
 def _input_size(model: EvaluatedModel, network: DepthAnything) -> int:
@@ -205,17 +218,7 @@ def _evaluate_model(model: EvaluatedModel, opened: list[_Opened], settings: Sett
     missing = [data for data in opened if model.name not in results.get(data.name, {})]
     if not missing:
         return
-    network = _load(model, settings.accept_license)
-    try:
-        estimator = DepthEstimator(
-            network,
-            device=settings.device,
-            precision=settings.precision,
-            backend=settings.backend,
-            input_size=_input_size(model, network),
-        )
-    except (*UNAVAILABLE_ERRORS, PrecisionUnavailableError) as error:
-        raise RecipeError(f'{model.name}: {error}') from error
+    estimator = open_estimator(model, settings)
     for data in missing:
         summary = _evaluate_on(estimator, model.name, data, settings.workers, current)
         results = {**results, data.name: {**results.get(data.name, {}), model.name: summary}}
