@@ -1,11 +1,15 @@
 """Small data that trainings are tested with."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from depth_anything_ros import checkpoints
 from training.data import Sample, ShardWriter
 from training.data.shards import encode_label, encode_sample
 from training.files import Folder
+from training.initial import initial_network
 
 
 @pytest.fixture(scope='session')
@@ -19,6 +23,17 @@ def small_shards(tmp_path_factory):
         labelled = ((one.key, encode_label(1 / one.depth)) for one in samples)
         labels.write(f'train-{number:06d}', labelled, labels_of=index['sha256'])
     return root / 'shards', root / 'labels'
+
+
+@pytest.fixture(scope='session')
+def networks(tmp_path_factory):
+    """What the robot has, and the teacher."""
+    folder = tmp_path_factory.mktemp('networks')
+    for seed, name in enumerate(('old', 'teacher')):
+        network = initial_network('lite0', 'random', seed=seed)
+        network.source = dataclasses.replace(network.source, trained=True, licence='Apache-2.0')
+        checkpoints.save(network, folder / f'{name}.safetensors')
+    return folder
 
 
 def plane(seed):
