@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 MODEL ?= untrained-small
 CHECKPOINT ?=
 
-.PHONY: demo test bench lint setup clean
+.PHONY: demo test bench train-smoke lint setup clean
 
 demo: $(READY)
 	$(BIN)/python -m depth_anything_ros.node.demo.main --model "$(MODEL)" --checkpoint "$(CHECKPOINT)" --output demo
@@ -17,6 +17,10 @@ test: $(READY)
 
 bench: $(READY)
 	$(BIN)/depth-anything bench
+
+# All of the training at a size of minutes; killed and started again it goes on. docs/reproduction.md.
+train-smoke: $(READY)
+	$(BIN)/python -m training.smoke output=train-smoke
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -33,4 +37,4 @@ $(READY): setup.py setup.cfg constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo build install log *.egg-info
+	rm -rf $(VENV) demo train-smoke build install log *.egg-info

@@ -17,6 +17,7 @@ from training.recipe import as_dict, read_recipe
 STAGES = {
     'ingest': 'bags and pictures -> shards',
     'synthesize': 'synthetic scenes with exact depth -> shards',
+    'sky': 'labelled images -> masks of their sky',
     'teacher': 'labelled data -> a teacher',
     'label': 'a teacher and shards -> pseudo-labels',
     'student': 'pseudo-labels (and labelled data) -> a student',

@@ -12,6 +12,7 @@ from typing import Any
 from training.data.readers import READERS
 from training.data.sample import Dataset, Sample
 from training.data.shards import ShardDataset
+from training.data.sky import WithSky
 from training.errors import DataError, RecipeError
 from training.files import fingerprint
 from training.recipe import free
@@ -26,6 +27,7 @@ class DataSpec:
         path: folder, file or URL.
         split: which part of it, in the words of its layout; '' for all.
         labels: of shards, the folder of their pseudo-labels.
+        sky: folder of the masks of its sky, the output of the stage `sky`.
         options: what else its reader takes, see there.
     """
 
@@ -33,11 +35,26 @@ class DataSpec:
     path: str = free('')
     split: str = ''
     labels: str = free('')
+    sky: str = free('')
     options: dict[str, Any] = field(default_factory=dict)
 
 
 def make_dataset(spec: DataSpec) -> Dataset:
-    """Open a data set; raises RecipeError if there is no such type, DataError if its files are not there."""
+    """Open a data set.
+
+    Raises:
+        RecipeError: there is no such type, or what is said of it does not go together.
+        DataError: its files are not there.
+        MismatchError: its labels or its masks of the sky are of other data.
+    """
+    if not spec.sky:
+        return _open(spec)
+    if spec.labels:
+        raise RecipeError('sky is for measured depth: pseudo-labels have the sky that their teacher saw')
+    return WithSky(_open(spec), spec.sky)
+
+
+def _open(spec: DataSpec) -> Dataset:
     if spec.type == 'shards':
         if spec.options:
             raise RecipeError(f'shards take no options, got {", ".join(spec.options)}')

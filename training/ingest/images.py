@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -18,6 +20,7 @@ from training.ingest.filters import FrameFilter
 from training.ingest.frames import Frame, shrink
 from training.ingest.settings import Settings
 from training.ingest.splitting import HELD_OUT, TRAIN
+from training.recipe import as_dict
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,9 @@ def plan_images(settings: Settings) -> tuple[list[ImagePlan], list[str]]:
     The last images of a source, in its order, are held out: of a folder of a film's frames, its end.
     """
     plans, fingerprints = [], []
+    _open.cache_clear()  # of what another run of this process saw
     for number, spec in enumerate(settings.images):
-        dataset = make_dataset(spec)
+        dataset = _open(json.dumps(as_dict(spec)))
         fingerprints.append(dataset.fingerprint)
         cut = len(dataset) - int(len(dataset) * settings.held_out_fraction)
         for split, first, last in ((TRAIN, 0, cut), (HELD_OUT, cut, len(dataset))):
@@ -66,7 +70,7 @@ class ImageReader:
 
     def __iter__(self) -> Iterator[Frame]:
         """The images in their order."""
-        dataset, frame_filter = make_dataset(self._plan.spec), FrameFilter(self._settings)
+        dataset, frame_filter = _open(json.dumps(as_dict(self._plan.spec))), FrameFilter(self._settings)
         for index in range(self._plan.start, self._plan.end):
             yield self._read(dataset, index, frame_filter)
 
@@ -84,6 +88,12 @@ class ImageReader:
         sample = _resized(dataclasses.replace(sample, key=key, disparity=None), self._settings.max_size)
         parts = encode_sample(sample, suffix=self._settings.encoding)
         return Frame(topic, '', self._plan.split, sample, parts, sample.image)
+
+
+@lru_cache(maxsize=16)
+def _open(spec: str) -> Dataset:
+    """A data set from its DataSpec as JSON: once in a process and not for each run, as it may list millions."""
+    return make_dataset(DataSpec(**json.loads(spec)))
 
 
 def _resized(sample: Sample, most: int) -> Sample:

@@ -1,0 +1,116 @@
+"""Masks of the sky, as the stage `sky` writes them, over a data set (V1 paper, section 3.1)."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from training.data.sample import Dataset, Sample
+from training.data.shards import decode_grey
+from training.errors import BadSampleError, MismatchError
+from training.files import Folder, fingerprint
+from training.run import finished_manifest
+
+# The part of a sample in the shards of masks: uint8 (H, W), 255 where there is sky.
+SKY_PART = 'sky.png'
+# Shards whose index is kept in memory, per process.
+_CACHED_INDICES = 64
+
+
+def shard_name(number: int) -> str:
+    """Of the masks of the samples number * shard_size and after."""
+    return f'sky-{number:06d}'
+
+
+class WithSky(Dataset):
+    """A data set whose samples know where the sky is: infinitely far.
+
+    There, depth is +Inf, so that its disparity is 0 and valid, as V1 and MiDaS have it. Disparity is 0 too; where a
+    data set's disparity has an offset so that it gets below 0, the sky gets the image's smallest value instead.
+    """
+
+    def __init__(self, dataset: Dataset, masks: str | os.PathLike[str]) -> None:
+        """Open the masks.
+
+        Args:
+            dataset: what they are of.
+            masks: output folder or URL of the stage `sky`.
+
+        Raises:
+            DataError: there are no masks.
+            MismatchError: they are of other samples, or not finished.
+        """
+        self.name = dataset.name
+        self._dataset, self._masks = dataset, Folder(masks)
+        manifest = finished_manifest(masks, 'sky')
+        if manifest['inputs']['data'] != dataset.fingerprint:
+            raise MismatchError(
+                f'{self._masks.url}: these masks are of another data set than {dataset.name}, or of another split or '
+                'other options of it: run sky over what is trained on'
+            )
+        self._shard_size = manifest['recipe']['shard_size']
+        self._fingerprint = fingerprint([dataset.fingerprint, manifest['masks']])
+
+    def __len__(self) -> int:
+        """Number of samples, also of those without a mask."""
+        return len(self._dataset)
+
+    def key(self, index: int) -> str:
+        """That of the data set."""
+        return self._dataset.key(index)
+
+    @property
+    def shard_sizes(self) -> list[int]:
+        """Those of the data set."""
+        return self._dataset.shard_sizes
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the data set and of the masks' content."""
+        return self._fingerprint
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one sample; raises BadSampleError if it has no mask, or neither depth nor disparity."""
+        sample = self._dataset[index]
+        return with_sky(sample, self._mask(index, sample))
+
+    def _mask(self, index: int, sample: Sample) -> np.ndarray:
+        shard = shard_name(index // self._shard_size)
+        place = _places(self._masks.url, shard).get(sample.key, {}).get(SKY_PART)
+        if place is None:
+            raise BadSampleError(f'{sample.key}: no mask of its sky in {self._masks.url}')
+        start, size = place
+        return decode_grey(sample.key, self._masks.read(f'{shard}.tar', start, start + size)) > 127
+
+
+def with_sky(sample: Sample, sky: np.ndarray) -> Sample:
+    """The sample with its sky infinitely far.
+
+    Args:
+        sample: it is left as it is.
+        sky: (H, W) bool.
+
+    Raises:
+        BadSampleError: the mask is of another size, or there is neither depth nor disparity.
+    """
+    if sky.shape != sample.image.shape[:2]:
+        raise BadSampleError(f'{sample.key}: the mask of its sky is {sky.shape}, the image {sample.image.shape[:2]}')
+    if sample.depth is None and sample.disparity is None:
+        raise BadSampleError(f'{sample.key}: neither depth nor disparity, so there is no sky to be set')
+    depth, disparity = sample.depth, sample.disparity
+    if depth is not None:
+        depth = np.where(sky, np.float32(np.inf), depth)
+    if disparity is not None:
+        known = disparity[np.isfinite(disparity) & ~sky]
+        disparity = np.where(sky, known.min(initial=np.float32(0)), disparity)
+    return dataclasses.replace(sample, depth=depth, disparity=disparity)
+
+
+@lru_cache(maxsize=_CACHED_INDICES)
+def _places(url: str, shard: str) -> Mapping[str, Any]:
+    return dict(Folder(url).read_json(f'{shard}.index.json')['samples'])

@@ -1,0 +1,88 @@
+"""A semantic segmentation model of the transformers library, asked for one class: the sky."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from depth_anything_ros.estimation.backends import DeviceUnavailableError, resolve_device
+from training.errors import DataError, RecipeError, TrainingError
+from training.initial import weights_fingerprint
+
+
+class SkySegmenter:
+    """Says where the sky is.
+
+    A pixel is sky where that class has the highest score. Scores are compared at the model's own resolution, and the
+    lead of the sky over the best other class is then scaled to the image: so a large image takes one plane of memory
+    and not one for each class.
+
+    fingerprint: of the model's weights.
+    """
+
+    def __init__(self, model: str, device: str = 'auto') -> None:
+        """Load the model.
+
+        Args:
+            model: a folder as transformers saves it, or a name on the Hugging Face hub.
+            device: `auto`, `cpu`, `cuda`, ...
+
+        Raises:
+            RecipeError: no model is named, or there is no such device.
+            DataError: it cannot be loaded, or has no class `sky`.
+            TrainingError: transformers is not installed.
+        """
+        if not model:
+            raise RecipeError('sky: name a segmentation model, model=FOLDER or a name on the hub')
+        try:
+            self._device = resolve_device(device)
+        except DeviceUnavailableError as error:
+            raise RecipeError(str(error)) from error
+        self._processor, network = _load(model)
+        self._sky = _class_of_sky(model, network.config.id2label)
+        self._network = network.eval().to(self._device)
+        self.fingerprint = weights_fingerprint(network)
+
+    @torch.inference_mode()
+    def __call__(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Of each image, (H, W, 3) uint8 RGB, (H, W) bool; sizes may differ."""
+        inputs = self._processor(images=list(images), input_data_format='channels_last', return_tensors='pt')
+        scores = self._network(pixel_values=inputs['pixel_values'].to(self._device)).logits.float()
+        others = torch.cat([scores[:, : self._sky], scores[:, self._sky + 1 :]], dim=1)
+        lead = scores[:, self._sky] - others.amax(dim=1)
+        return [_scaled(one, image.shape[:2]) > 0 for one, image in zip(lead, images, strict=True)]
+
+
+def _load(model: str) -> tuple[Any, nn.Module]:
+    try:
+        from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation  # noqa: PLC0415 - optional
+    except ImportError as error:
+        raise TrainingError("sky needs transformers: pip install 'depth_anything_ros[train]'") from error
+    try:
+        processor = AutoImageProcessor.from_pretrained(model)
+        network, loaded = AutoModelForSemanticSegmentation.from_pretrained(model, output_loading_info=True)
+    except (OSError, ValueError) as error:
+        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise DataError(f'{model}: no segmentation model can be loaded from there: {first}') from error
+    if loaded['missing_keys']:
+        # Such as a bare encoder: the library would go on with random numbers there.
+        raise DataError(f'{model}: this checkpoint has no weights of {sorted(loaded["missing_keys"])[0]}')
+    return processor, network
+
+
+def _class_of_sky(model: str, names: Mapping[int, str]) -> int:
+    found = [int(number) for number, name in names.items() if 'sky' in re.split(r'[,;]\s*', name.strip().lower())]
+    if not found:
+        known = ', '.join(list(names.values())[:8])
+        raise DataError(f"{model}: none of its {len(names)} classes is called 'sky': {known} ...")
+    return found[0]
+
+
+def _scaled(plane: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
+    scaled = nn.functional.interpolate(plane[None, None], size, mode='bilinear', align_corners=False)
+    return scaled[0, 0].cpu().numpy()
