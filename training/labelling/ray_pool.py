@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ray
+import torch
 from ray.data import ActorPoolStrategy, DataContext, from_items
 
 from training.errors import TrainingError
@@ -66,6 +67,8 @@ class _Actor:
         name, settings = row['name'], self._settings
         try:
             if self._labeller is None:
+                # Ray leaves it at what OMP_NUM_THREADS of the driver says, if that is set: workers would share cores.
+                torch.set_num_threads(max(1, int(settings.cpus_per_worker)))
                 self._labeller = Labeller(settings, settings.shards, settings.output, settings.batch_size)
             self._labeller.label(name)
         except (TrainingError, OSError) as error:

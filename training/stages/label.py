@@ -37,7 +37,8 @@ class Settings(TeacherSpec):
         batch_size: images that the teacher sees at once, of neighbours of one size.
         max_failed_fraction: share of images without a label above which the stage ends with an error.
         workers: teachers side by side, each a Ray actor; 0: one, in this process, without Ray.
-        cpus_per_worker, gpus_per_worker: what Ray reserves for each; gpus_per_worker below 0: 1 where there are GPUs.
+        cpus_per_worker, gpus_per_worker: what Ray reserves for each; on a CPU the first is also a worker's threads.
+            gpus_per_worker below 0: 1 where there are GPUs.
         ray_address: of a cluster (`auto`: that of this machine); '': a Ray of its own on this machine.
     """
 
@@ -65,9 +66,9 @@ class Settings(TeacherSpec):
 def run(settings: Settings) -> dict[str, Any]:
     """Label the shards; returns the finished manifest.
 
-    The labels of a shard are the same bytes for any number of workers (on one type of processor), and after any number
-    of interruptions; a shard that is done is not read again. An image that cannot be read or for which the teacher
-    gives no finite number has no label, and is counted by its reason.
+    The labels of a shard are the same bytes for any number of workers, and after any number of interruptions, on one
+    type of processor and with as many threads. A shard that is done is not read again. An image that cannot be read or
+    for which the teacher gives no finite number has no label, and is counted by its reason.
 
     Raises:
         RecipeError, DataError: as open_teacher; there are no shards; too many images have no label.
