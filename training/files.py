@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import fsspec
@@ -92,6 +93,16 @@ class Folder:
         finally:
             if self._files.exists(unfinished):
                 self._files.rm(unfinished)
+
+    def remove_unfinished(self, *within: str) -> None:
+        """Remove what a killed process was writing here and in these folders below; on this machine only.
+
+        To be called by who holds the lock of the folder (training.run), so that nobody else is writing.
+        """
+        if self.local:
+            for folder in ('', *within):
+                for path in Path(self._full(folder)).glob('.*.unfinished'):
+                    path.unlink()
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file, whole or not at all."""

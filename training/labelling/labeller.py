@@ -24,9 +24,12 @@ _PAUSES_S = (1.0, 4.0)
 _READERS = 2
 
 
+REPORTS = 'reports'
+
+
 def report_name(shard: str) -> str:
     """Where in the folder of labels the report of a shard lies."""
-    return f'reports/{shard}.json'
+    return f'{REPORTS}/{shard}.json'
 
 
 class Labeller:

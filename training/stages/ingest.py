@@ -6,7 +6,6 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -58,7 +57,7 @@ def run(settings: Settings) -> dict[str, Any]:
         if not run.finished:
             for text in unreadable.values():
                 _logger.warning('%s', text)
-            _remove_unfinished(run.folder)
+            run.folder.remove_unfinished('units')
             reports = _process(units, settings, run.folder)
             facts = {**_facts(reports), 'unreadable': unreadable}
             _check(facts)
@@ -122,10 +121,3 @@ def _check(facts: Mapping[str, Any]) -> None:
         )
     if not facts['held_out']:
         _logger.warning('no frame is held out: evaluation will have nothing that training has not seen')
-
-
-def _remove_unfinished(folder: Folder) -> None:
-    """What a killed process was writing. The run holds the folder's lock, so nobody else is writing now."""
-    if folder.local:
-        for path in (*Path(folder.path).glob('.*.unfinished'), *Path(folder.path).glob('units/.*.unfinished')):
-            path.unlink()

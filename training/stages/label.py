@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from training.data.shards import ShardDataset, ShardWriter, read_shard_names
 from training.errors import DataError
-from training.labelling.labeller import Labeller, report_name
+from training.labelling.labeller import REPORTS, Labeller, report_name
 from training.recipe import free
 from training.run import Run
 from training.teachers import TeacherSpec, teacher_facts
@@ -81,6 +81,7 @@ def run(settings: Settings) -> dict[str, Any]:
     with Run('label', settings, inputs, settings.output) as current:
         if not current.finished:
             current.note(teacher={'name': settings.teacher, 'fingerprint': fingerprint}, licence=licence)
+            current.folder.remove_unfinished(REPORTS)
             names = read_shard_names(dataset.folder, settings.split)
             reports = _label(names, settings, current)
             current.finish(**_facts(reports, current))

@@ -73,6 +73,7 @@ def run(settings: Settings) -> dict[str, Any]:
     inputs = {'data': dataset.fingerprint, 'model': segmenter.fingerprint}
     with Run('sky', settings, inputs, settings.output) as current:
         if not current.finished:
+            current.folder.remove_unfinished('reports')
             current.note(model=settings.model)
             reports = _process(dataset, segmenter, settings, current)
             current.note()  # for the seconds

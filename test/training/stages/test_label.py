@@ -230,6 +230,10 @@ def test_killed_and_started_again_it_ends_in_the_same_labels(tmp_path, teacher):
     child.send_signal(signal.SIGKILL)
     child.wait()
     assert not (tmp_path / 'killed' / 'train-000029.index.json').exists(), 'it was not killed in time'
+    # As if it had been killed in the midst of writing, which the moment of the signal decides.
+    (tmp_path / 'killed' / 'reports' / '.train-000020.json.1.unfinished').write_text('{')
+    (tmp_path / 'killed' / '.train-000020.tar.1.unfinished').write_bytes(b'part')
     subprocess.run(command, check=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    assert not list((tmp_path / 'killed').rglob('*.unfinished'))
     assert_same_labels(tmp_path / 'whole', tmp_path / 'killed')
     assert finished_manifest(tmp_path / 'killed', 'label')['images'] == 150
