@@ -8,13 +8,15 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from training.errors import DataError
+
+# How the name of a file ends, which begins with a dot, that is not whole yet.
+UNFINISHED = '.unfinished'
 
 
 class Folder:
@@ -79,7 +81,7 @@ class Folder:
         self._files.makedirs(self._files._parent(path), exist_ok=True)
         # Object stores show a file when it is closed, but then also after an exception: so they get the same treatment.
         head, _, tail = path.rpartition('/')
-        unfinished = f'{head}/.{tail}.{os.getpid()}.unfinished'
+        unfinished = f'{head}/.{tail}.{os.getpid()}{UNFINISHED}'
         try:
             with self._files.open(unfinished, 'wb') as file:
                 yield file
@@ -93,16 +95,6 @@ class Folder:
         finally:
             if self._files.exists(unfinished):
                 self._files.rm(unfinished)
-
-    def remove_unfinished(self, *within: str) -> None:
-        """Remove what a killed process was writing here and in these folders below; on this machine only.
-
-        To be called by who holds the lock of the folder (training.run), so that nobody else is writing.
-        """
-        if self.local:
-            for folder in ('', *within):
-                for path in Path(self._full(folder)).glob('.*.unfinished'):
-                    path.unlink()
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file, whole or not at all."""

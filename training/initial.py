@@ -18,6 +18,7 @@ from depth_anything_ros import checkpoints
 from depth_anything_ros.network import ARCHITECTURES, Architecture, DepthAnything, WeightSource
 from training.errors import DataError, RecipeError
 
+_OFFICIAL_SIZE = 518
 PRETRAINED = 'pretrained'
 RANDOM = 'random'
 # DINOv2 without registers (V2 paper, B.6), and EfficientNet-Lite as its authors trained it on ImageNet.
@@ -93,6 +94,11 @@ def trained_network(checkpoint: str, architecture: str = '', accept_license: boo
         raise DataError(str(error)) from error
 
 
+def official_input_size(multiple: int) -> int:
+    """What the papers scale an image's shorter side to, 518 pixels (V1 paper, section 6), or the nearest multiple."""
+    return round(_OFFICIAL_SIZE / multiple) * multiple
+
+
 def frozen_encoder(architecture: str, encoder: str = PRETRAINED) -> nn.Module:
     """The encoder that feature alignment holds on to (V1 paper, section 3.3): in evaluation, without gradients.
 
@@ -143,7 +149,7 @@ def _fill_encoder(model: DepthAnything, encoder: str) -> None:
 
 
 def _dino_weights(architecture: Architecture, encoder: str) -> Mapping[str, Tensor]:
-    options = {'img_size': 518, 'num_classes': 0}
+    options = {'img_size': _OFFICIAL_SIZE, 'num_classes': 0}
     if encoder == PRETRAINED:
         return _from_hub(architecture, f'{architecture.encoder}.lvd142m', **options).state_dict()
     vit = timm.create_model(architecture.encoder, pretrained=False, **options)

@@ -53,6 +53,23 @@ def read_recipe(kind: type[Settings], path: str | os.PathLike[str] | None, overr
         raise RecipeError(f'{where}{_first_lines(error)}') from error
 
 
+def check_left_out(settings: Any, filled: Mapping[str, Sequence[str]], by: str) -> None:
+    """Check that settings of stages within others are at their empty default, because something else fills them.
+
+    Args:
+        settings: the outer ones.
+        filled: by stage, the names in its settings.
+        by: what fills them, and what to do, to end the message with.
+
+    Raises:
+        ValueError: one is given.
+    """
+    for stage, names in filled.items():
+        for name in names:
+            if getattr(getattr(settings, stage), name):
+                raise ValueError(f'{stage}.{name} is filled by {by}')
+
+
 def _first_lines(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return '; '.join(lines[:3]) or type(error).__name__

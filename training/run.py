@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from training.errors import MismatchError, RecipeError, TrainingError
-from training.files import Folder
+from training.files import UNFINISHED, Folder
 from training.recipe import as_dict, result_settings
 
 MANIFEST = 'manifest.json'
@@ -111,8 +111,20 @@ class Run:
                 return
         else:
             self.manifest = {**expected, 'started': _now()}
+        self._remove_unfinished()
         self.folder.write(RECIPE, yaml.safe_dump(as_dict(self._settings), sort_keys=False).encode())
         self.note(state='running', code=code_version(), machine=_machine())
+
+    def _remove_unfinished(self) -> None:
+        """What a killed process was writing (Folder.writing). The lock says that nobody else is writing now."""
+        if not self.folder.local:
+            return
+        for folder, below, files in os.walk(self.folder.path):
+            # Those are of runs of their own, with their own locks.
+            below[:] = [name for name in below if not Path(folder, name, _LOCK).exists()]
+            for name in files:
+                if name.startswith('.') and name.endswith(UNFINISHED):
+                    Path(folder, name).unlink()
 
     def _seconds(self) -> float:
         return round(self._before_s + time.monotonic() - self._begun, 3)

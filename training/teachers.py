@@ -21,10 +21,9 @@ from depth_anything_ros.estimation import (
 from depth_anything_ros.estimation.preprocessing import network_size, preprocess
 from depth_anything_ros.network import DepthAnything
 from training.errors import DataError, RecipeError
-from training.initial import trained_network, weights_fingerprint
+from training.initial import official_input_size, trained_network, weights_fingerprint
 from training.recipe import free
 
-OFFICIAL_SIZE = 518
 # The patch of DINOv2: what an ONNX model with free sizes takes multiples of, unless its recipe says otherwise.
 _PATCH = 14
 
@@ -69,15 +68,7 @@ class TeacherSpec:
 
 
 class Teacher(Protocol):
-    """Something that sees depth.
-
-    name: as the recipe has it. licence: SPDX identifier of its weights, None if nobody knows. fingerprint: of the
-    weights.
-    """
-
-    name: str
-    licence: str | None
-    fingerprint: str
+    """Something that sees depth."""
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Disparity (h, w) float32 at the teacher's own size, for each uint8 RGB image (H, W, 3), all of one size.
@@ -93,19 +84,25 @@ def open_teacher(spec: TeacherSpec) -> Teacher:
         RecipeError: none is named; its device, backend, precision or size is not to be had.
         DataError: its weights are not there, or are none.
     """
-    if not spec.teacher:
-        raise RecipeError(f'name a teacher: a file, or one of {", ".join(checkpoints.model_names())}')
+    _check_named(spec)
     return OnnxTeacher(spec) if spec.onnx else NetworkTeacher(spec)
 
 
 def teacher_facts(spec: TeacherSpec) -> tuple[str, str | None]:
-    """Its fingerprint and licence, without loading it onto a device; raises as open_teacher."""
-    if not spec.teacher:
-        raise RecipeError(f'name a teacher: a file, or one of {", ".join(checkpoints.model_names())}')
+    """The fingerprint of its weights, and their licence (None: nobody knows); raises as open_teacher.
+
+    It is not loaded onto a device.
+    """
+    _check_named(spec)
     if spec.onnx:
         return _onnx_fingerprint(Path(spec.teacher).expanduser()), None
     network = _load(spec)
     return weights_fingerprint(network), network.source.licence
+
+
+def _check_named(spec: TeacherSpec) -> None:
+    if not spec.teacher:
+        raise RecipeError(f'name a teacher: a file, or one of {", ".join(checkpoints.model_names())}')
 
 
 def _load(spec: TeacherSpec) -> DepthAnything:
@@ -121,9 +118,7 @@ class NetworkTeacher:
     def __init__(self, spec: TeacherSpec) -> None:
         """Load it; raises as open_teacher."""
         network = _load(spec)
-        self.name, self.licence = spec.teacher, network.source.licence
-        self.fingerprint = weights_fingerprint(network)
-        size = spec.input_size or round(OFFICIAL_SIZE / network.multiple) * network.multiple
+        size = spec.input_size or official_input_size(network.multiple)
         try:
             self._estimator = DepthEstimator(
                 network, device=spec.device, precision=spec.precision, backend=spec.backend, input_size=size
@@ -143,8 +138,7 @@ class OnnxTeacher:
     def __init__(self, spec: TeacherSpec) -> None:
         """Load it; raises as open_teacher."""
         path = Path(spec.teacher).expanduser()
-        self.name, self.licence = spec.teacher, None
-        self.fingerprint = _onnx_fingerprint(path)
+        self._name = spec.teacher
         try:
             import onnxruntime  # noqa: PLC0415, it is optional
         except ImportError as error:
@@ -167,7 +161,7 @@ class OnnxTeacher:
         self._batch = shape[0] if isinstance(shape[0], int) else 0
         self._fixed = (shape[2], shape[3]) if all(isinstance(side, int) for side in shape[2:]) else None
         self._multiple = spec.multiple
-        self._size = spec.input_size or round(OFFICIAL_SIZE / spec.multiple) * spec.multiple
+        self._size = spec.input_size or official_input_size(spec.multiple)
         if self._size % self._multiple:
             raise RecipeError(f'input_size must be a multiple of {self._multiple}, got {self._size}')
         if self._batch > 1:
@@ -185,7 +179,7 @@ class OnnxTeacher:
         if output.ndim == 4 and output.shape[1] == 1:
             output = output[:, 0]
         if output.ndim != 3 or len(output) != len(images):
-            raise DataError(f'{self.name}: expected an output (B, H, W) of {len(images)} images, got {output.shape}')
+            raise DataError(f'{self._name}: expected an output (B, H, W) of {len(images)} images, got {output.shape}')
         if not np.isfinite(output).all():
             raise NonFinitePredictionError('the output has NaN or infinity')
         return [_disparity(values, self._kind) for values in output]

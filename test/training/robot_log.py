@@ -1,14 +1,11 @@
 """A robot's log as a bag, and how it is retrained on in seconds."""
 
-import cv2
 import numpy as np
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
+from bag_messages import camera_info, depth_image, jpeg, raw, write_bag
+from rosbags.rosbag2 import StoragePlugin
 
 from training.stages import ingest, label, retrain, student
 
-TYPES = get_typestore(Stores.LATEST)
-START_NS, PERIOD_NS = 1_700_000_000_000_000_000, 500_000_000
 FRAMES, HEIGHT, WIDTH = 44, 96, 128
 
 
@@ -20,43 +17,21 @@ def seen(index):
     return image, depth
 
 
-def header(index):
-    stamp = TYPES.types['builtin_interfaces/msg/Time'](*divmod(START_NS + index * PERIOD_NS, 10**9))
-    return TYPES.types['std_msgs/msg/Header'](stamp=stamp, frame_id='camera')
-
-
 def messages(compressed, with_depth):
-    image_message, info = TYPES.types['sensor_msgs/msg/Image'], TYPES.types['sensor_msgs/msg/CameraInfo']
-    roi = TYPES.types['sensor_msgs/msg/RegionOfInterest'](0, 0, 0, 0, False)
-    k = np.array([90.0, 0, WIDTH / 2, 0, 90.0, HEIGHT / 2, 0, 0, 1])
-    p = np.hstack([k.reshape(3, 3), np.zeros((3, 1))]).ravel()
+    k = [90.0, 0.0, WIDTH / 2, 0.0, 90.0, HEIGHT / 2, 0.0, 0.0, 1.0]
     for index in range(FRAMES):
         image, depth = seen(index)
-        one = header(index)
-        yield (
-            index,
-            '/camera_info',
-            info(one, HEIGHT, WIDTH, 'plumb_bob', np.zeros(5), k, np.eye(3).ravel(), p, 0, 0, roi),
-        )
+        yield '/camera_info', index, camera_info(index, (HEIGHT, WIDTH), k)
         if compressed:
-            data = cv2.imencode('.jpg', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].ravel()
-            yield index, '/image/compressed', TYPES.types['sensor_msgs/msg/CompressedImage'](one, 'jpeg', data)
+            yield '/image/compressed', index, jpeg(index, image)
         else:
-            yield index, '/image', image_message(one, HEIGHT, WIDTH, 'rgb8', 0, WIDTH * 3, image.ravel())
+            yield '/image', index, raw(index, image)
         if with_depth:
-            data = np.frombuffer((depth * 1000).astype(np.uint16).tobytes(), np.uint8)
-            yield index, '/depth', image_message(one, HEIGHT, WIDTH, '16UC1', 0, 2 * WIDTH, data)
+            yield '/depth', index, depth_image(index, depth)
 
 
 def record(path, plugin=StoragePlugin.SQLITE3, compressed=False, with_depth=True):
-    with Writer(path, version=9, storage_plugin=plugin) as writer:
-        connections = {}
-        for index, topic, message in messages(compressed, with_depth):
-            kind = message.__msgtype__
-            if topic not in connections:
-                connections[topic] = writer.add_connection(topic, kind, typestore=TYPES)
-            writer.write(connections[topic], START_NS + index * PERIOD_NS, TYPES.serialize_cdr(message, kind))
-    return path
+    return write_bag(path, messages(compressed, with_depth), plugin)
 
 
 def settings_of(bag, output, networks, depth_topics=('/depth',), **changes):

@@ -49,6 +49,19 @@ def test_the_time_of_all_parts_counts(tmp_path):
     assert seconds >= 0.2
 
 
+def test_what_a_killed_run_was_writing_is_removed_but_not_what_is_of_a_run_of_its_own(tmp_path):
+    with Run('retrain', Settings(), {}, tmp_path), Run('label', Settings(), {}, tmp_path / 'labels'):
+        pass
+    left = ['.manifest.json.1.unfinished', 'reports/.a.json.1.unfinished', 'labels/.a.tar.1.unfinished']
+    for name in [*left, 'reports/a.json']:
+        Folder(tmp_path).write(name, b'{')
+    with Run('retrain', Settings(), {}, tmp_path):
+        assert [(tmp_path / name).exists() for name in left] == [False, False, True]
+        assert (tmp_path / 'reports' / 'a.json').exists()
+    with Run('label', Settings(), {}, tmp_path / 'labels'):
+        assert not (tmp_path / left[-1]).exists()
+
+
 @pytest.mark.parametrize(
     ('stage', 'settings', 'inputs', 'said'),
     [

@@ -138,7 +138,9 @@ def test_two_processes_have_the_curve_of_one_with_the_same_batch(small_shards, t
     for name in (*(f'loss/{loss}' for loss in losses), 'gradient_norm'):
         alone, together = (curve(tmp_path / folder, name)[0] for folder in ('one', 'two'))
         assert [*alone] == [*together] == [*range(6)]
-        assert list(together.values()) == pytest.approx(list(alone.values()), rel=1e-4, abs=1e-6)
+        # The first batch to rounding; each change of the weights makes more of that: on AVX-512, 0.1 % at the sixth.
+        assert together[0] == pytest.approx(alone[0], rel=1e-6)
+        assert list(together.values()) == pytest.approx(list(alone.values()), rel=5e-3, abs=1e-6)
     assert len({*alone.values()}) > 1
 
 

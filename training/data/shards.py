@@ -227,6 +227,11 @@ class ShardDataset(Dataset):
         return self._fingerprint
 
     @property
+    def shard_names(self) -> list[str]:
+        """The names of the shards, in their order."""
+        return list(self._names)
+
+    @property
     def shard_sizes(self) -> list[int]:
         """Number of samples of each shard, in their order: reading within a shard is faster than between them."""
         return [end - start for start, end in zip([0, *self._ends], self._ends, strict=False)]
@@ -258,7 +263,7 @@ class ShardDataset(Dataset):
         name, key, parts = self._locate(index)
         if self._labels is None:
             return self._decode(key, self._parts(self.folder, name, parts))
-        image_parts = _by_key(self.folder.url, name).get(key)
+        image_parts = parts_by_key(self.folder.url, name).get(key)
         if image_parts is None:
             raise BadSampleError(f'{self._labels.url}/{name}: there is a label of {key}, but no such image')
         sample = self._decode(key, self._parts(self.folder, name, image_parts))
@@ -285,7 +290,8 @@ class ShardDataset(Dataset):
 
 
 @lru_cache(maxsize=_CACHED_INDICES)
-def _by_key(url: str, name: str) -> dict[str, Mapping[str, list[int]]]:
+def parts_by_key(url: str, name: str) -> dict[str, Mapping[str, list[int]]]:
+    """Where the parts of each sample of a shard are: by key, by suffix, [offset, size]."""
     return dict(_index(url, name)['samples'])
 
 

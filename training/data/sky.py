@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from training.data.sample import Dataset, Sample
-from training.data.shards import decode_grey
+from training.data.shards import decode_grey, parts_by_key
 from training.errors import BadSampleError, MismatchError
 from training.files import Folder, fingerprint
 from training.run import finished_manifest
 
 # The part of a sample in the shards of masks: uint8 (H, W), 255 where there is sky.
 SKY_PART = 'sky.png'
-# Shards whose index is kept in memory, per process.
-_CACHED_INDICES = 64
 
 
 def shard_name(number: int) -> str:
@@ -81,7 +76,7 @@ class WithSky(Dataset):
 
     def _mask(self, index: int, sample: Sample) -> np.ndarray:
         shard = shard_name(index // self._shard_size)
-        place = _places(self._masks.url, shard).get(sample.key, {}).get(SKY_PART)
+        place = parts_by_key(self._masks.url, shard).get(sample.key, {}).get(SKY_PART)
         if place is None:
             raise BadSampleError(f'{sample.key}: no mask of its sky in {self._masks.url}')
         start, size = place
@@ -109,8 +104,3 @@ def with_sky(sample: Sample, sky: np.ndarray) -> Sample:
         known = disparity[np.isfinite(disparity) & ~sky]
         disparity = np.where(sky, known.min(initial=np.float32(0)), disparity)
     return dataclasses.replace(sample, depth=depth, disparity=disparity)
-
-
-@lru_cache(maxsize=_CACHED_INDICES)
-def _places(url: str, shard: str) -> Mapping[str, Any]:
-    return dict(Folder(url).read_json(f'{shard}.index.json')['samples'])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,7 +47,7 @@ class Section:
         with_paper = [metric for metric in metrics if any(metric in row for row in self.paper.values())]
         head = ['network']
         for metric in metrics:
-            head.append(f'{_SHOWN[metric]} {"↑" if metric in HIGHER_IS_BETTER else "↓"}')
+            head.append(heading(metric))
             if metric in with_paper:
                 head.append('paper')
         rows = []
@@ -66,6 +66,11 @@ class Section:
         return [f'{model} against {first}: {found.sentence()}' for model, found in self.comparisons.items()]
 
 
+def heading(metric: str) -> str:
+    """A metric's name in tables, with an arrow to what is better."""
+    return f'{_SHOWN[metric]} {"↑" if metric in HIGHER_IS_BETTER else "↓"}'
+
+
 def number(value: float | None) -> str:
     """With four digits of which the last means little; a dash for none."""
     if value is None:
@@ -79,13 +84,14 @@ def markdown(sections: list[Section]) -> str:
     for section in sections:
         head, rows = section.rows()
         parts.append(f'## {section.data} (protocol {section.protocol})')
-        parts.append('\n'.join(_line(cells) for cells in (head, ['---'] * len(head), *rows)))
+        parts.append('\n'.join(line(cells) for cells in (head, ['---'] * len(head), *rows)))
         parts += [f'**{section.note}**'] if section.note else []
         parts += [f'- {verdict}' for verdict in section.verdicts()]
     return '\n\n'.join(parts) + '\n'
 
 
-def _line(cells: list[str]) -> str:
+def line(cells: Sequence[str]) -> str:
+    """A row of a table in Markdown."""
     return f'| {" | ".join(cells)} |'
 
 

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +16,11 @@ from training.data.sample import Sample
 from training.data.shards import ShardDataset, ShardWriter, encode_label
 from training.errors import BadSampleError, DataError
 from training.files import Folder
-from training.teachers import TeacherSpec, open_teacher
+from training.shard_reports import report_name
+from training.teachers import open_teacher
+
+if TYPE_CHECKING:
+    from training.stages.label import Settings
 
 _log = logging.getLogger(__name__)
 # Seconds before a shard is tried again whose reading or writing failed, as an object store's does now and then.
@@ -24,22 +29,14 @@ _PAUSES_S = (1.0, 4.0)
 _READERS = 2
 
 
-REPORTS = 'reports'
-
-
-def report_name(shard: str) -> str:
-    """Where in the folder of labels the report of a shard lies."""
-    return f'{REPORTS}/{shard}.json'
-
-
 class Labeller:
     """Labels shards, one at a time, with a teacher of its own."""
 
-    def __init__(self, spec: TeacherSpec, shards: str, output: str, batch_size: int) -> None:
+    def __init__(self, settings: Settings) -> None:
         """Load the teacher; raises as open_teacher."""
-        self._teacher = open_teacher(spec)
-        self._shards, self._batch_size = shards, batch_size
-        self._writer = ShardWriter(Folder(output))
+        self._teacher = open_teacher(settings)
+        self._shards, self._batch_size = settings.shards, settings.batch_size
+        self._writer = ShardWriter(Folder(settings.output))
 
     def label(self, name: str) -> str:
         """Label a shard, again if its reading or writing fails; returns its name.

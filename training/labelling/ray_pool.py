@@ -64,12 +64,12 @@ class _Actor:
         self._labeller: Labeller | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        name, settings = row['name'], self._settings
+        name = row['name']
         try:
             if self._labeller is None:
                 # Ray leaves it at what OMP_NUM_THREADS of the driver says, if that is set: workers would share cores.
-                torch.set_num_threads(max(1, int(settings.cpus_per_worker)))
-                self._labeller = Labeller(settings, settings.shards, settings.output, settings.batch_size)
+                torch.set_num_threads(max(1, int(self._settings.cpus_per_worker)))
+                self._labeller = Labeller(self._settings)
             self._labeller.label(name)
         except (TrainingError, OSError) as error:
             return {'name': name, 'error': pickle.dumps(error)}

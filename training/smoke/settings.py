@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from training.recipe import free
+from training.recipe import check_left_out, free
 from training.stages import label, student, synthesize, teacher
 
 
@@ -47,10 +47,7 @@ class Settings:
             'label': ('shards', 'teacher', 'output'),
             'student': ('unlabelled', 'labelled', 'validation', 'output'),
         }
-        for stage, names in filled.items():
-            given = [name for name in names if getattr(getattr(self, stage), name)]
-            if given:
-                raise ValueError(f'{stage}.{given[0]} is filled by the run: leave it out')
+        check_left_out(self, filled, 'the run: leave it out')
         if self.unlabelled_scenes < 1:
             raise ValueError('unlabelled_scenes must be at least 1')
         if min(self.seed, self.pictures, self.processes) < 0:

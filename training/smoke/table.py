@@ -9,8 +9,7 @@ from typing import Any
 
 from training.evaluation.comparison import Comparison, compare
 from training.evaluation.results import Result
-from training.evaluation.table import number
-from training.metrics import HIGHER_IS_BETTER
+from training.evaluation.table import heading, line, number
 from training.smoke import pipeline
 
 
@@ -35,7 +34,6 @@ ROWS = (
     Row('gradient matching against none, edges', pipeline.TEACHER_WITHOUT, pipeline.TEACHER, 'boundary_f1'),
     Row('the same, by AbsRel', pipeline.TEACHER_WITHOUT, pipeline.TEACHER, 'abs_rel'),
 )
-_NAMES = {'abs_rel': 'AbsRel', 'delta1': 'delta1', 'boundary_f1': 'edge F1'}
 
 
 def compare_rows(results: Mapping[str, Result], seed: int) -> list[Comparison]:
@@ -59,8 +57,8 @@ def markdown(found: Sequence[Comparison], label_errors: Mapping[str, float], fac
         facts: seed, machine and minutes, in words.
     """
     head = ['second against first', 'metric', 'first', 'second', 'difference', '95 % interval', 'verdict']
-    lines = [_line(head), _line(['---'] * len(head))]
-    lines += [_line(_cells(row, one)) for row, one in zip(ROWS, found, strict=True)]
+    lines = [line(head), line(['---'] * len(head))]
+    lines += [line(_cells(row, one)) for row, one in zip(ROWS, found, strict=True)]
     clean, corrupted = label_errors.values()
     notes = (
         f'On {found[0].images} held-out images. ↑ more is better, ↓ less is better. Pseudo-labels on the unlabelled '
@@ -72,11 +70,6 @@ def markdown(found: Sequence[Comparison], label_errors: Mapping[str, float], fac
 
 
 def _cells(row: Row, one: Comparison) -> list[str]:
-    arrow = '↑' if row.metric in HIGHER_IS_BETTER else '↓'
     interval = 'too few images' if one.low is None else f'{one.low:+.4f} to {one.high:+.4f}'
     values = [number(one.first), number(one.second), f'{one.difference:+.4f}']
-    return [row.claim, f'{_NAMES[row.metric]} {arrow}', *values, interval, one.verdict]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f'| {" | ".join(cells)} |'
+    return [row.claim, heading(row.metric), *values, interval, one.verdict]

@@ -24,12 +24,11 @@ from training.evaluation.results import RESULTS, Result
 from training.evaluation.running import choose, evaluate, pick
 from training.evaluation.scoring import check_served
 from training.evaluation.table import Section, markdown
-from training.initial import trained_network, weights_fingerprint
+from training.initial import official_input_size, trained_network, weights_fingerprint
 from training.recipe import free, settings_fingerprint
 from training.run import Run
 
 TABLE, REPORT = 'table.md', 'report.html'
-_OFFICIAL_SIZE = 518
 _log = logging.getLogger(__name__)
 
 
@@ -210,7 +209,7 @@ def _input_size(model: EvaluatedModel, network: DepthAnything) -> int:
     multiple = network.multiple
     if model.input_size < 0 or model.input_size % multiple:
         raise RecipeError(f'{model.name}: input_size must be a multiple of {multiple}, got {model.input_size}')
-    return model.input_size or round(_OFFICIAL_SIZE / multiple) * multiple
+    return model.input_size or official_input_size(multiple)
 
 
 def _evaluate_model(model: EvaluatedModel, opened: list[_Opened], settings: Settings, current: Run) -> None:

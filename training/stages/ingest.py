@@ -57,7 +57,6 @@ def run(settings: Settings) -> dict[str, Any]:
         if not run.finished:
             for text in unreadable.values():
                 _logger.warning('%s', text)
-            run.folder.remove_unfinished('units')
             reports = _process(units, settings, run.folder)
             facts = {**_facts(reports), 'unreadable': unreadable}
             _check(facts)

@@ -9,18 +9,17 @@ from __future__ import annotations
 import importlib
 import itertools
 import logging
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tqdm import tqdm
 
-from training.data.shards import ShardDataset, ShardWriter, read_shard_names
-from training.errors import DataError
-from training.labelling.labeller import REPORTS, Labeller, report_name
+from training.data.shards import ShardDataset, ShardWriter
+from training.labelling.labeller import Labeller
 from training.recipe import free
 from training.run import Run
+from training.shard_reports import Failures, report_name
 from training.teachers import TeacherSpec, teacher_facts
 
 _log = logging.getLogger(__name__)
@@ -81,30 +80,28 @@ def run(settings: Settings) -> dict[str, Any]:
     with Run('label', settings, inputs, settings.output) as current:
         if not current.finished:
             current.note(teacher={'name': settings.teacher, 'fingerprint': fingerprint}, licence=licence)
-            current.folder.remove_unfinished(REPORTS)
-            names = read_shard_names(dataset.folder, settings.split)
-            reports = _label(names, settings, current)
-            current.finish(**_facts(reports, current))
+            labelled, failures = _label(dataset, settings, current)
+            current.finish(**_facts(labelled, failures, current))
         return current.manifest
 
 
-def _label(names: Sequence[str], settings: Settings, current: Run) -> list[dict[str, Any]]:
-    """The reports of all shards, in their order."""
+def _label(dataset: ShardDataset, settings: Settings, current: Run) -> tuple[int, Failures]:
+    """Label what is not labelled yet; returns how many labels there are, and what failed."""
     writer = ShardWriter(current.folder)
-    done = [name for name in names if writer.done(name)]
+    sizes = dict(zip(dataset.shard_names, dataset.shard_sizes, strict=True))
+    done = [name for name in sizes if writer.done(name)]
     if done:
-        _log.info('%d of %d shards are labelled already', len(done), len(names))
-    sizes = dict(zip(names, ShardDataset(settings.shards, settings.split).shard_sizes, strict=True))
-    total = sum(sizes.values())
-    reports = {}
-    with tqdm(total=total, desc='label', unit='image', disable=None) as bar:
-        for name in itertools.chain(done, _process([name for name in names if name not in {*done}], settings)):
+        _log.info('%d of %d shards are labelled already', len(done), len(sizes))
+    missing = [name for name in sizes if name not in {*done}]
+    failures, labelled = Failures(len(dataset), settings.max_failed_fraction, 'have no label', 'labels'), 0
+    with tqdm(total=len(dataset), desc='label', unit='image', disable=None) as bar:
+        for number, name in enumerate(itertools.chain(done, _process(missing, settings)), 1):
             bar.update(sizes[name])
-            reports[name] = current.folder.read_json(report_name(name))
-            current.note(shards=len(reports))
-            # At once, and not after a week with a teacher that gives nothing but NaN.
-            _check(list(reports.values()), total, settings.max_failed_fraction)
-    return [reports[name] for name in names]
+            report = current.folder.read_json(report_name(name))
+            labelled += report['labelled']
+            current.note(shards=number)
+            failures.add(report)
+    return labelled, failures
 
 
 def _process(names: Sequence[str], settings: Settings) -> Iterable[str]:
@@ -115,35 +112,16 @@ def _process(names: Sequence[str], settings: Settings) -> Iterable[str]:
         # Only now: it takes seconds, and a machine that labels in one process need not have it.
         pool = importlib.import_module('training.labelling.ray_pool')
         return pool.label_with_ray(names, settings)
-    labeller = Labeller(settings, settings.shards, settings.output, settings.batch_size)
-    return map(labeller.label, names)
+    return map(Labeller(settings).label, names)
 
 
-def _reasons(reports: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """How many images have no label, by why."""
-    texts = (text.removeprefix(f'{key}: ') for report in reports for key, text in report['failed'].items())
-    return dict(sorted(Counter(texts).items()))
-
-
-def _check(reports: Sequence[dict[str, Any]], total: int, max_failed_fraction: float) -> None:
-    reasons = _reasons(reports)
-    failed = sum(reasons.values())
-    if failed > max_failed_fraction * total or failed == total:
-        said = '; '.join(f'{count} x {reason}' for reason, count in list(reasons.items())[:3])
-        raise DataError(
-            f'{failed} of {total} images have no label, more than max_failed_fraction={max_failed_fraction}: {said}. '
-            'The labels that there are stay: allow more, or mend the cause and name another output'
-        )
-
-
-def _facts(reports: Sequence[dict[str, Any]], current: Run) -> dict[str, Any]:
-    labelled, reasons = sum(report['labelled'] for report in reports), _reasons(reports)
-    if reasons:
-        _log.warning('%d images have no label: %s', sum(reasons.values()), reasons)
+def _facts(labelled: int, failures: Failures, current: Run) -> dict[str, Any]:
+    if failures.count:
+        _log.warning('%d images have no label: %s', failures.count, failures.reasons)
     current.note()  # for the seconds
     return {
         'images': labelled,
-        'failed': sum(reasons.values()),
-        'failed_by_reason': reasons,
+        'failed': failures.count,
+        'failed_by_reason': failures.reasons,
         'images_per_second': round(labelled / max(current.manifest['seconds'], 1e-3), 2),
     }

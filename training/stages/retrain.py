@@ -23,7 +23,7 @@ from training.evaluation.results import RESULTS
 from training.files import Folder
 from training.ingest.discovery import find_bags
 from training.ingest.splitting import HELD_OUT, TRAIN
-from training.recipe import free
+from training.recipe import check_left_out, free
 from training.retrain_report import Verdict, unknown, write_report
 from training.run import Run
 from training.stages import evaluate, ingest, label, student
@@ -69,10 +69,7 @@ class Settings:
             'label': ('shards', 'split', 'output'),
             'student': ('unlabelled', 'validation', 'output'),
         }
-        for stage, names in filled.items():
-            given = [name for name in names if getattr(getattr(self, stage), name)]
-            if given:
-                raise ValueError(f'{stage}.{given[0]} is filled by retrain: leave it out, and give bags and output')
+        check_left_out(self, filled, 'retrain: leave it out, and give bags and output')
         if self.input_size < 0 or self.pictures < 0:
             raise ValueError('input_size and pictures cannot be negative')
 

@@ -7,7 +7,6 @@ stage writes masks; a data set of a recipe then names their folder as `sky`.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,15 +15,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from training.data.readers.base import key_of
 from training.data.sample import Dataset
 from training.data.shards import ShardDataset, ShardWriter, encode_png
 from training.data.sky import SKY_PART, shard_name
 from training.data.spec import DataSpec, make_dataset
-from training.errors import BadSampleError, DataError, RecipeError
+from training.errors import BadSampleError, RecipeError
 from training.recipe import free
 from training.run import Run
 from training.segmentation import SkySegmenter
+from training.shard_reports import Failures, report_name
 
 _log = logging.getLogger(__name__)
 # Different reasons that the manifest lists.
@@ -73,18 +72,20 @@ def run(settings: Settings) -> dict[str, Any]:
     inputs = {'data': dataset.fingerprint, 'model': segmenter.fingerprint}
     with Run('sky', settings, inputs, settings.output) as current:
         if not current.finished:
-            current.folder.remove_unfinished('reports')
             current.note(model=settings.model)
-            reports = _process(dataset, segmenter, settings, current)
+            reports, failures = _process(dataset, segmenter, settings, current)
             current.note()  # for the seconds
             masks = ShardDataset(settings.output).fingerprint
-            current.finish(**_facts(reports, current.manifest['seconds']), masks=masks)
+            current.finish(**_facts(reports, failures, current.manifest['seconds']), masks=masks)
         return current.manifest
 
 
-def _process(dataset: Dataset, segmenter: SkySegmenter, settings: Settings, current: Run) -> list[dict[str, Any]]:
-    """The reports of all shards, in their order."""
+def _process(
+    dataset: Dataset, segmenter: SkySegmenter, settings: Settings, current: Run
+) -> tuple[list[dict[str, Any]], Failures]:
+    """The reports of all shards, and what failed."""
     writer, reports = ShardWriter(current.folder), []
+    failures = Failures(len(dataset), settings.max_failed_fraction, 'cannot be read', 'masks')
     starts = range(0, len(dataset), settings.shard_size)
     with tqdm(total=len(dataset), desc='sky', unit='image', disable=None) as bar:
         for number, start in enumerate(starts):
@@ -92,12 +93,11 @@ def _process(dataset: Dataset, segmenter: SkySegmenter, settings: Settings, curr
             name = shard_name(number)
             if not writer.done(name):
                 _Shard(dataset, segmenter, settings.batch_size).write(name, indices, writer)
-            reports.append(current.folder.read_json(_report_name(name)))
+            reports.append(current.folder.read_json(report_name(name)))
             bar.update(len(indices))
             current.note(shards=len(reports))
-            # At once, and not when a million images are done.
-            _check(reports, len(dataset), settings.max_failed_fraction)
-    return reports
+            failures.add(reports[-1])
+    return reports, failures
 
 
 class _Shard:
@@ -113,7 +113,7 @@ class _Shard:
 
         def report(count: int) -> None:
             facts = {'images': count, 'with_sky': self._with_sky, 'sky': self._share, 'failed': self._failed}
-            writer.folder.write_json(_report_name(name), {'name': name, **facts})
+            writer.folder.write_json(report_name(name), {'name': name, **facts})
 
         writer.write(name, self._masks(indices), before_index=report)
 
@@ -146,42 +146,15 @@ class _Shard:
         return read
 
 
-def _report_name(shard: str) -> str:
-    return f'reports/{shard}.json'
-
-
-def _reasons(reports: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """How many images have no mask, by why; the commonest first."""
-    texts = (_without_name(key, text) for report in reports for key, text in report['failed'].items())
-    return dict(Counter(texts).most_common())
-
-
-def _without_name(key: str, text: str) -> str:
-    """What is wrong, without which image it is wrong with: readers say its key, its file, or both."""
-    head, _, rest = text.partition(': ')
-    return _without_name(key, rest) if key in (head, key_of(head)) else text
-
-
-def _check(reports: Sequence[dict[str, Any]], total: int, max_failed_fraction: float) -> None:
-    reasons = _reasons(reports)
-    failed = sum(reasons.values())
-    if failed > max_failed_fraction * total or failed == total:
-        said = '; '.join(f'{count} x {reason}' for reason, count in list(reasons.items())[:3])
-        raise DataError(
-            f'{failed} of {total} images cannot be read, more than max_failed_fraction={max_failed_fraction}: {said}. '
-            'The masks that there are stay: allow more, or mend the cause and name another output'
-        )
-
-
-def _facts(reports: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
-    images, reasons = sum(report['images'] for report in reports), _reasons(reports)
+def _facts(reports: Sequence[dict[str, Any]], failures: Failures, seconds: float) -> dict[str, Any]:
+    images, reasons = sum(report['images'] for report in reports), failures.reasons
     if reasons:
-        _log.warning('%d images have no mask, see reports/: %s', sum(reasons.values()), list(reasons)[:3])
+        _log.warning('%d images have no mask, see reports/: %s', failures.count, list(reasons)[:3])
     return {
         'images': images,
         'images_with_sky': sum(report['with_sky'] for report in reports),
         'share_of_sky': round(sum(report['sky'] for report in reports) / images, 4),
-        'failed': sum(reasons.values()),
+        'failed': failures.count,
         # All of them, by key, are in the reports.
         'failed_by_reason': dict(list(reasons.items())[:_REASONS]),
         'images_per_second': round(images / max(seconds, 1e-3), 2),

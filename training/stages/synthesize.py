@@ -143,7 +143,6 @@ def run(settings: Settings) -> dict[str, Any]:
     inputs = {'textures': photos.fingerprint} if photos is not None else {}
     with Run('synthesize', settings, inputs, settings.output) as run:
         if not run.finished:
-            run.folder.remove_unfinished()
             _write_shards(run, settings, photos)
             run.finish(**_facts(settings, run))
         return run.manifest

@@ -1,16 +1,11 @@
 """Images that come from no bag, through the filters and into shards."""
 
-import dataclasses
-import re
-
 import cv2
 import numpy as np
 
-from training.configs import config_file
 from training.data import ShardDataset
 from training.data.spec import DataSpec
 from training.ingest import images as ingest_images
-from training.recipe import read_recipe
 from training.stages import ingest
 
 IMAGES, CORRUPT = 40, 7
@@ -62,11 +57,3 @@ def test_a_source_is_listed_once_and_not_for_each_shard(tmp_path, monkeypatch):
     # Another run sees what has changed since.
     (tmp_path / 'source' / f'{CORRUPT:03d}.jpg').unlink()
     assert ingest.run(settings(listed[0], tmp_path / 'two'))['frames'] == IMAGES - 1
-
-
-def test_the_recipe_explains_every_setting_and_has_the_defaults():
-    lines = config_file('ingest').read_text().splitlines()
-    keys = {match[1]: number for number, line in enumerate(lines) if (match := re.match(r'(\w+):', line))}
-    assert {*keys} == {field.name for field in dataclasses.fields(ingest.Settings)}
-    assert not [key for key, number in keys.items() if not lines[number - 1].startswith('# ')]
-    assert read_recipe(ingest.Settings, config_file('ingest')) == ingest.Settings()

@@ -3,23 +3,16 @@
 import cv2
 import numpy as np
 import pytest
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
+from bag_messages import PERIOD_NS, START_NS, camera_info, depth_image, jpeg, raw, write_bag
+from rosbags.rosbag2 import StoragePlugin
 
 from training.data import ShardDataset
 from training.errors import DataError
 from training.stages import ingest
 
-TYPES = get_typestore(Stores.LATEST)
-START_NS, PERIOD_NS = 1_700_000_000_000_000_000, 500_000_000
 HEIGHT, WIDTH = 240, 320
 K = [230.0, 0.0, 160.0, 0.0, 230.0, 120.0, 0.0, 0.0, 1.0]
 FRAMES = 24
-
-
-def header(index):
-    stamp = TYPES.types['builtin_interfaces/msg/Time'](*divmod(START_NS + index * PERIOD_NS, 10**9))
-    return TYPES.types['std_msgs/msg/Header'](stamp=stamp, frame_id='camera')
 
 
 def picture(index):
@@ -28,53 +21,14 @@ def picture(index):
     return np.repeat(np.repeat(coarse, 8, 0), 8, 1)
 
 
-def raw(index, image):
-    return TYPES.types['sensor_msgs/msg/Image'](
-        header(index), *image.shape[:2], 'rgb8', 0, image.shape[1] * 3, image.ravel()
-    )
-
-
-def jpeg(index, image):
-    data = cv2.imencode('.jpg', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].ravel()
-    return TYPES.types['sensor_msgs/msg/CompressedImage'](header(index), 'jpeg', data)
-
-
-def depth(index, metres):
-    millimetres = np.full((HEIGHT, WIDTH), metres * 1000, np.uint16)
-    return TYPES.types['sensor_msgs/msg/Image'](
-        header(index), HEIGHT, WIDTH, '16UC1', 0, 2 * WIDTH, np.frombuffer(millimetres.tobytes(), np.uint8)
-    )
-
-
-def camera_info(index):
-    roi = TYPES.types['sensor_msgs/msg/RegionOfInterest'](0, 0, 0, 0, False)
-    p = np.hstack([np.reshape(K, (3, 3)), np.zeros((3, 1))]).ravel()
-    return TYPES.types['sensor_msgs/msg/CameraInfo'](
-        header(index), HEIGHT, WIDTH, 'plumb_bob', np.zeros(5), np.array(K), np.eye(3).ravel(), p, 0, 0, roi
-    )
-
-
-def record(path, messages, plugin=StoragePlugin.SQLITE3):
-    """messages: (topic, index, message)."""
-    with Writer(path, version=9, storage_plugin=plugin) as writer:
-        connections = {}
-        for topic, index, message in messages:
-            kind = message.__msgtype__
-            if topic not in connections:
-                connections[topic] = writer.add_connection(topic, kind, typestore=TYPES)
-            data = TYPES.serialize_cdr(message, kind)
-            writer.write(connections[topic], START_NS + index * PERIOD_NS, data)
-    return path
-
-
 def drive(path, first=0, make=raw, topic='/camera/image', plugin=StoragePlugin.SQLITE3, changed=None):
     """A bag of different frames with CameraInfo; changed: pictures by index instead."""
     messages = []
     for index in range(FRAMES):
         image = (changed or {}).get(index, picture(first + index))
-        messages.append(('/camera/camera_info', index, camera_info(index)))
+        messages.append(('/camera/camera_info', index, camera_info(index, (HEIGHT, WIDTH), K)))
         messages.append((topic, index, make(index, image)))
-    return record(path, messages, plugin)
+    return write_bag(path, messages, plugin)
 
 
 def settings(bags, output, **changes):
@@ -176,11 +130,11 @@ def test_a_depth_image_becomes_metres_at_pixels(tmp_path):
     messages = []
     for index in range(6):
         messages += [
-            ('/camera/camera_info', index, camera_info(index)),
+            ('/camera/camera_info', index, camera_info(index, (HEIGHT, WIDTH), K)),
             ('/camera/image', index, raw(index, picture(index))),
-            ('/depth/image', index, depth(index, 1.0 + index)),
+            ('/depth/image', index, depth_image(index, np.full((HEIGHT, WIDTH), 1.0 + index))),
         ]
-    bag = record(tmp_path / 'bag', messages)
+    bag = write_bag(tmp_path / 'bag', messages)
     chosen = settings([bag], tmp_path / 'out', topics=['/camera/image'], depth_topics=['/depth/image'])
     chosen.held_out_fraction = 0.0
     manifest = ingest.run(chosen)

@@ -1,7 +1,6 @@
 """The sky is found by a model, kept as masks, and then is infinitely far in what is trained with."""
 
 import dataclasses
-import re
 
 import cv2
 import numpy as np
@@ -10,14 +9,12 @@ import torch
 from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
 
 from training.cli.main import main
-from training.configs import config_file
 from training.data import Sample, ShardDataset
 from training.data.shards import decode_grey
 from training.data.sky import with_sky
 from training.data.spec import DataSpec, make_dataset
 from training.errors import BadSampleError, DataError, MismatchError, RecipeError
 from training.files import Folder
-from training.recipe import read_recipe
 from training.segmentation import SkySegmenter
 from training.stages import sky
 
@@ -246,11 +243,3 @@ def test_masks_of_shards(small_shards, model, tmp_path):
     assert manifest['images'] == len(ShardDataset(small_shards[0])) == 12
     sample = make_dataset(dataclasses.replace(spec, sky=str(tmp_path / 'masks')))[7]
     assert np.isposinf(sample.depth).sum() == (masks_in(tmp_path / 'masks')[sample.key] > 0).sum()
-
-
-def test_the_recipe_explains_every_setting_and_has_the_defaults():
-    lines = config_file('sky').read_text().splitlines()
-    keys = {match[1]: number for number, line in enumerate(lines) if (match := re.match(r'(\w+):', line))}
-    assert {*keys} == {field.name for field in dataclasses.fields(sky.Settings)}
-    assert not [key for key, number in keys.items() if not lines[number - 1].startswith('# ')]
-    assert read_recipe(sky.Settings, config_file('sky')) == sky.Settings()

@@ -1,4 +1,4 @@
-"""The papers' recipes: each number as published, each setting explained."""
+"""The recipes: the papers' numbers as published, each setting explained."""
 
 import dataclasses
 import importlib
@@ -22,18 +22,30 @@ RECIPES = {
 }
 
 
+# Of stages with the same name, with the values that the stage has without a recipe.
+OF_DEFAULTS = ('ingest', 'sky')
+
+
+def stage_of(name):
+    return importlib.import_module(f'training.stages.{RECIPES.get(name, name)}')
+
+
 def settings_of(name):
-    stage = importlib.import_module(f'training.stages.{RECIPES[name]}')
-    return read_recipe(stage.Settings, config_file(name))
+    return read_recipe(stage_of(name).Settings, config_file(name))
 
 
-@pytest.mark.parametrize('name', RECIPES)
+@pytest.mark.parametrize('name', [*RECIPES, *OF_DEFAULTS])
 def test_every_setting_is_in_the_recipe_with_a_comment(name):
     lines = config_file(name).read_text().splitlines()
     keys = {match[1]: number for number, line in enumerate(lines) if (match := re.match(r'(\w+):', line))}
     assert {*keys} == {field.name for field in dataclasses.fields(settings_of(name))}
     bare = [key for key, number in keys.items() if not lines[number - 1].startswith('# ')]
     assert not bare
+
+
+@pytest.mark.parametrize('name', OF_DEFAULTS)
+def test_the_recipe_has_the_defaults(name):
+    assert settings_of(name) == stage_of(name).Settings()
 
 
 @pytest.mark.parametrize('name', RECIPES)
