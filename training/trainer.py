@@ -100,6 +100,10 @@ class Trainer:
             )
         if settings.gradient_checkpointing:
             checkpoint_blocks(task.network)
+        if task.network.architecture.pyramid:
+            # In this layout of memory its convolutions take two thirds of the time on a CPU; they round otherwise.
+            for module in (task.network, *task.frozen):
+                module.to(memory_format=torch.channels_last)
         optimizer = make_optimizer(task.network, settings)
         self._model, self._optimizer = accelerator.prepare(Trainee(task.network).train(), optimizer)
         for module in task.frozen:

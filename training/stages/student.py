@@ -34,6 +34,7 @@ class Settings(TrainSettings):
 
     unlabelled: list[DataSpec] = field(default_factory=list)
     labelled: list[DataSpec] = field(default_factory=list)
+    reset_head: bool = False
     labelled_per_batch: int = 0
     labelled_weight: float = 1.0
     unlabelled_weight: float = 1.0
@@ -69,7 +70,7 @@ def run(settings: Settings) -> dict[str, Any]:
 
 def prepare(settings: Settings) -> Task:
     """Open the data and build the network; raises RecipeError or DataError."""
-    network = starting_network(settings)
+    network = starting_network(settings, reset_head=settings.reset_head)
     streams = _streams(settings, network.multiple)
     inputs = {stream.name: stream.dataset.fingerprint for stream in streams}
     inputs['initial_weights'] = weights_fingerprint(network)

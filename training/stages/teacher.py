@@ -23,6 +23,7 @@ class Settings(TrainSettings):
     data: list[DataSpec] = field(default_factory=list)
     gradient_weight: float = 2.0
     trim: float = 0.0
+    strong: bool = False
     flip: float = 0.5
     mask_sky: bool = False
 
@@ -46,6 +47,7 @@ def prepare(settings: Settings) -> Task:
         size=settings.crop(network.multiple),
         multiple=network.multiple,
         flip=settings.flip,
+        strong=settings.strong,
         mask_sky=settings.mask_sky,
     )
     return Task(

@@ -20,6 +20,7 @@ READERS: dict[str, str] = {
     'diode': 'training.data.readers.diode:Diode',
     'ddad': 'training.data.readers.ddad:Ddad',
     'da2k': 'training.data.readers.da2k:Da2k',
+    'motorcycle': 'training.data.readers.motorcycle:Motorcycle',
     # Without depth.
     'images': 'training.data.readers.images:Images',
     # For data of one's own.
