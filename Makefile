@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # What the demo runs: MODEL=v2-small, or CHECKPOINT=path with MODEL saying which network it holds.
-MODEL ?= untrained-small
+MODEL ?=
 CHECKPOINT ?=
 
-.PHONY: demo test bench train-smoke lint setup clean
+.PHONY: demo test bench train-smoke train-tiny accuracy lint setup clean
 
 demo: $(READY)
 	$(BIN)/python -m depth_anything_ros.node.demo.main --model "$(MODEL)" --checkpoint "$(CHECKPOINT)" --output demo
@@ -21,6 +21,26 @@ bench: $(READY)
 # All of the training at a size of minutes; killed and started again it goes on. docs/reproduction.md.
 train-smoke: $(READY)
 	$(BIN)/python -m training.smoke output=train-smoke
+
+# The built-in model, from nothing but photographs and ImageNet's encoders. docs/tiny.md.
+PHOTOS ?=
+TRAIN := $(BIN)/depth-anything-train
+train-tiny: $(READY)
+	@test -d "$(PHOTOS)" || { echo "train-tiny needs a folder of photographs: make train-tiny PHOTOS=FOLDER"; exit 2; }
+	$(TRAIN) synthesize --recipe tiny-scenes textures="$(PHOTOS)"
+	$(TRAIN) teacher --recipe tiny-teacher
+	$(TRAIN) ingest --recipe tiny-photos 'images=[{type: images, path: "$(PHOTOS)"}]'
+	$(TRAIN) label --recipe tiny-labels
+	$(TRAIN) student --recipe tiny-student
+	$(BIN)/python -m training.builtin train-tiny/student/model.safetensors train-tiny/tiny.safetensors
+
+# The built-in model's numbers in the README. DATA has the folders hololens and dgp, see docs/tiny.md.
+DATA ?=
+accuracy: $(READY)
+	@test -d "$(DATA)/hololens" || { echo "accuracy needs the real scenes: make accuracy DATA=FOLDER, docs/tiny.md"; exit 2; }
+	$(TRAIN) evaluate --recipe tiny-evaluation "data=[{protocol: hololens, path: \"$(DATA)/hololens\"}, \
+	  {protocol: dgp, path: \"$(DATA)/dgp/test_scene\"}, {protocol: motorcycle}]"
+	@cat accuracy/table.md
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -37,4 +57,4 @@ $(READY): setup.py setup.cfg constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo train-smoke build install log *.egg-info
+	rm -rf $(VENV) demo train-smoke accuracy build install log *.egg-info

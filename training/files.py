@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import fsspec
@@ -17,6 +18,22 @@ from training.errors import DataError
 
 # How the name of a file ends, which begins with a dot, that is not whole yet.
 UNFINISHED = '.unfinished'
+
+
+class _LocalFiles(LocalFileSystem):
+    """Local files, listed with what lies behind links to folders: fsspec itself takes such a link for a file."""
+
+    def ls(self, path: str, detail: bool = False, **more: Any) -> list[Any]:
+        found = super().ls(path, detail=detail, **more)
+        for info in found if detail else ():
+            if info['islink'] and _leads_on(info['name']):
+                info['type'] = 'directory'
+        return found
+
+
+def _leads_on(link: str) -> bool:
+    """Whether a link leads to a folder that it does not lie in itself: from such a one a listing would never return."""
+    return os.path.isdir(link) and os.path.realpath(link) not in map(os.path.realpath, Path(link).parents)
 
 
 class Folder:
@@ -34,6 +51,8 @@ class Folder:
             self._files, path = fsspec.core.url_to_fs(os.path.expanduser(self.url))
         except (ImportError, ValueError) as error:
             raise DataError(f'{self.url}: {error}') from error
+        if self.local:
+            self._files = _LocalFiles()
         self._path = path.rstrip('/')
 
     @property
@@ -51,7 +70,10 @@ class Folder:
         return self._files.exists(self._full(name))
 
     def names(self, pattern: str = '*') -> list[str]:
-        """The names that match a glob pattern (`**` for all depths), sorted."""
+        """The names that match a glob pattern (`**` for all depths), sorted.
+
+        Links to local folders are followed, but not back into a folder on the way to them.
+        """
         found = self._files.glob(f'{glob.escape(self._path)}/{pattern}')
         return sorted(name[len(self._path) :].lstrip('/') for name in found)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +16,12 @@ from depth_anything_ros.estimation.backends import DeviceUnavailableError, resol
 from training.errors import DataError, RecipeError, TrainingError
 from training.initial import weights_fingerprint
 
+_log = logging.getLogger(__name__)
+# Names on the hub, which does not tell apart their case, of models for research and evaluation only, and their licence.
+_RESEARCH_ONLY = re.compile(r'nvidia/(segformer|mit)-', re.IGNORECASE)
+_RESEARCH_LICENCE = 'NVIDIA Source Code License for SegFormer'
+_FREE_MODEL = 'microsoft/beit-large-finetuned-ade-640-640'
+
 
 class SkySegmenter:
     """Says where the sky is.
@@ -22,23 +30,25 @@ class SkySegmenter:
     lead of the sky over the best other class is then scaled to the image: so a large image takes one plane of memory
     and not one for each class.
 
-    fingerprint: of the model's weights.
+    fingerprint: of the model's weights. licence: of these, None where it is not known here.
     """
 
-    def __init__(self, model: str, device: str = 'auto') -> None:
+    def __init__(self, model: str, device: str = 'auto', accept_license: bool = False) -> None:
         """Load the model.
 
         Args:
             model: a folder as transformers saves it, or a name on the Hugging Face hub.
             device: `auto`, `cpu`, `cuda`, ...
+            accept_license: agree to a licence that allows research and evaluation only.
 
         Raises:
             RecipeError: no model is named, or there is no such device.
-            DataError: it cannot be loaded, or has no class `sky`.
+            DataError: it cannot be loaded, has no class `sky`, or its licence is not agreed to.
             TrainingError: transformers is not installed.
         """
         if not model:
             raise RecipeError('sky: name a segmentation model, model=FOLDER or a name on the hub')
+        self.licence = _check_licence(model, accept_license)
         try:
             self._device = resolve_device(device)
         except DeviceUnavailableError as error:
@@ -56,6 +66,19 @@ class SkySegmenter:
         others = torch.cat([scores[:, : self._sky], scores[:, self._sky + 1 :]], dim=1)
         lead = scores[:, self._sky] - others.amax(dim=1)
         return [_scaled(one, image.shape[:2]) > 0 for one, image in zip(lead, images, strict=True)]
+
+
+def _check_licence(model: str, accepted: bool) -> str | None:
+    """Before anything is downloaded. Of a folder nothing is known: it is its owner's care."""
+    if os.path.isdir(model) or not _RESEARCH_ONLY.match(model):
+        return None
+    if not accepted:
+        raise DataError(
+            f'{model}: the licence of the weights, {_RESEARCH_LICENCE}, allows research and evaluation only; set '
+            f'accept_license to true if that suits you, or name another model, such as {_FREE_MODEL} under Apache-2.0'
+        )
+    _log.warning('%s: licence %s, for research and evaluation only', model, _RESEARCH_LICENCE)
+    return _RESEARCH_LICENCE
 
 
 def _load(model: str) -> tuple[Any, nn.Module]:

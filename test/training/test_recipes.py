@@ -3,14 +3,18 @@
 import dataclasses
 import importlib
 import re
+import shlex
+from pathlib import Path
 
 import pytest
 import yaml
 
 from depth_anything_ros.checkpoints import catalogue
 from training.configs import config_file
+from training.data.spec import DataSpec
 from training.recipe import read_recipe
 from training.stages import retrain
+from training.stages import sky as sky_stage
 
 STUDENTS = [f'{version}-student-{size}' for version in ('v1', 'v2') for size in 'sbl']
 RECIPES = {
@@ -83,6 +87,20 @@ def test_v1_students_see_62_million_images_once_at_one_to_two(name, architecture
     assert len(settings.unlabelled) == 8
     assert all(spec.labels for spec in settings.unlabelled)
     assert len(settings.labelled) == 6
+
+
+@pytest.mark.parametrize('name', ['v1-teacher', *STUDENTS[:3]])
+def test_v1_sets_the_sky_of_its_photos_by_masks_that_the_documented_command_makes(name):
+    settings = settings_of(name)
+    specs = settings.data if name == 'v1-teacher' else settings.labelled
+    masked = {spec.type: spec for spec in specs if spec.sky}
+    assert {*masked} == {'diml', 'hrwsi', 'megadepth'}
+    assert not settings.mask_sky
+    documented = (Path(__file__).parents[2] / 'docs/reproduction.md').read_text()
+    command = re.search(r'`depth-anything-train sky --recipe sky (.+?)`', documented)[1]
+    for kind, spec in masked.items():
+        made = read_recipe(sky_stage.Settings, config_file('sky'), shlex.split(command.replace('NAME', kind)))
+        assert (made.data, made.output) == (DataSpec(kind, spec.path), spec.sky)
 
 
 def test_v2_teacher_learns_from_synthetic_images_alone():

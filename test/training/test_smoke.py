@@ -1,8 +1,13 @@
 """The smoke run, very small: every row of its table, and what a second start and wrong labels do."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
+import psutil
 import pytest
 
 from training.data.shards import ShardDataset
@@ -61,6 +66,26 @@ def test_the_two_networks_of_a_row_differ_in_what_it_names_alone(finished):
 def test_settings_that_the_run_fills_itself_are_refused(tmp_path, capsys):
     assert main([f'output={tmp_path}', 'teacher.output=elsewhere']) == 2
     assert 'teacher.output is filled by the run' in capsys.readouterr().err
+
+
+def test_what_it_started_ends_with_it_when_it_is_killed_and_a_second_start_goes_on(tmp_path):
+    command = [sys.executable, '-m', 'training.smoke', f'output={tmp_path}', *SMALL, 'processes=2']
+    parent = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    begun, stages = tmp_path / 'labelled/manifest.json', []
+    deadline = time.monotonic() + 120
+    # The first stage, at work with processes of its own.
+    while len(stages) < 3 or not begun.exists():
+        assert parent.poll() is None
+        assert time.monotonic() < deadline
+        stages = psutil.Process(parent.pid).children(recursive=True)
+        time.sleep(0.01)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    _, alive = psutil.wait_procs(stages, timeout=20)
+    assert not alive
+    assert json.loads(begun.read_text())['state'] == 'running', 'it has been ended, and not come to its end'
+    assert main([f'output={tmp_path}', *SMALL]) == 0
+    assert json.loads((tmp_path / 'manifest.json').read_text())['state'] == 'finished'
 
 
 @pytest.mark.parametrize('share', [0.01, 0.1, 0.5])

@@ -9,9 +9,9 @@ import numpy as np
 
 from training.data.sample import Dataset, Sample
 from training.data.shards import decode_grey, parts_by_key
-from training.errors import BadSampleError, MismatchError
+from training.errors import BadSampleError, DataError, MismatchError
 from training.files import Folder, fingerprint
-from training.run import finished_manifest
+from training.run import MANIFEST, finished_manifest
 
 # The part of a sample in the shards of masks: uint8 (H, W), 255 where there is sky.
 SKY_PART = 'sky.png'
@@ -42,6 +42,11 @@ class WithSky(Dataset):
         """
         self.name = dataset.name
         self._dataset, self._masks = dataset, Folder(masks)
+        if not self._masks.exists(MANIFEST):
+            raise DataError(
+                f'{self._masks.url}: no masks of the sky of {dataset.name} here: make them with the stage sky, '
+                'or leave out sky beside the data'
+            )
         manifest = finished_manifest(masks, 'sky')
         if manifest['inputs']['data'] != dataset.fingerprint:
             raise MismatchError(

@@ -5,6 +5,8 @@ The measures are taken of a grey image whose shorter side has 256 pixels, so tha
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
@@ -45,6 +47,13 @@ def thumbnail(grey_image: np.ndarray) -> np.ndarray:
     return small - small.mean()
 
 
+class Verdict(NamedTuple):
+    """On a frame. dropped: why, '' if it is kept. measured: what that comes of, such as `sharpness 31.4`."""
+
+    dropped: str
+    measured: str
+
+
 class FrameFilter:
     """Judges the frames of one camera, in the order of time."""
 
@@ -59,19 +68,20 @@ class FrameFilter:
             return False
         return stamp_ns - self._last_ns < self._settings.every_s * 1e9
 
-    def judge(self, image: np.ndarray, stamp_ns: int) -> str:
-        """Why a frame, (H, W, 3) uint8 RGB, is dropped: `dark`, `overexposed`, `blurred`, `duplicate`; '' if kept."""
+    def judge(self, image: np.ndarray, stamp_ns: int) -> Verdict:
+        """Whether a frame, (H, W, 3) uint8 RGB, is `dark`, `overexposed`, `blurred`, a `duplicate`, or kept."""
         settings, small = self._settings, grey(image)
-        if brightness(small) < settings.min_brightness:
-            return 'dark'
-        if saturated_share(small) > settings.max_saturated:
-            return 'overexposed'
-        if sharpness(small) < settings.min_sharpness:
-            return 'blurred'
+        mean, saturated, sharp = brightness(small), saturated_share(small), sharpness(small)
+        if mean < settings.min_brightness:
+            return Verdict('dark', f'brightness {mean:.1f}')
+        if saturated > settings.max_saturated:
+            return Verdict('overexposed', f'saturated {saturated:.2f}')
+        if sharp < settings.min_sharpness:
+            return Verdict('blurred', f'sharpness {sharp:.1f}')
         current = thumbnail(small)
         if self._last_thumbnail is not None:
             difference = float(np.abs(current - self._last_thumbnail).mean())
             if difference < settings.min_difference:
-                return 'duplicate'
+                return Verdict('duplicate', f'difference {difference:.1f}')
         self._last_ns, self._last_thumbnail = stamp_ns, current
-        return ''
+        return Verdict('', f'sharpness {sharp:.1f}')

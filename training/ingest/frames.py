@@ -41,7 +41,7 @@ class Frame:
     """A frame of a bag.
 
     dropped: why, '' if it is kept. split: where it then belongs. sample: if it is kept, and parts: its files.
-    image: uint8 RGB (H, W, 3), None if it could not be decoded.
+    image: uint8 RGB (H, W, 3), None if it could not be decoded. measured: as of a Verdict. where: it is, for people.
     """
 
     topic: str
@@ -50,6 +50,8 @@ class Frame:
     sample: Sample | None = None
     parts: dict[str, bytes] | None = None
     image: np.ndarray | None = None
+    measured: str = ''
+    where: str = ''
 
 
 class FrameReader:
@@ -127,17 +129,19 @@ class FrameReader:
         except (MessageError, ImageError) as error:
             self.problems[f'{topic}: {error}'[:300]] += 1
             return Frame(topic, 'undecodable')
+        where = f'{self._plan.bag.name} {(message.time_ns - self._plan.start_ns) / 1e9:.1f} s'
         camera = self._camera(topic, content.header, image)
         if camera is None and self._settings.undistort:
-            return Frame(topic, 'uncalibrated', image=image)
-        dropped = self._filters[topic].judge(image, stamp)
+            return Frame(topic, 'uncalibrated', image=image, where=where)
+        dropped, measured = self._filters[topic].judge(image, stamp)
         if dropped:
-            return Frame(topic, dropped, image=image)
+            return Frame(topic, dropped, image=image, measured=measured, where=where)
         sample = self._sample(message, sequence, stamp, content, image, camera)
         # Only what is neither undistorted nor resized is what its bytes say.
         kept_bytes = bytes(content.data) if sample.image is image and _upright_jpeg(message.kind, content) else None
         suffix = 'jpg' if kept_bytes else self._settings.encoding
-        return Frame(topic, '', split, sample, encode_sample(sample, kept_bytes, suffix), sample.image)
+        parts = encode_sample(sample, kept_bytes, suffix)
+        return Frame(topic, '', split, sample, parts, sample.image, measured, where)
 
     def _camera(self, topic: str, header: Any, image: np.ndarray) -> Camera | None:
         size = image.shape[:2]

@@ -81,13 +81,14 @@ class ImageReader:
         except BadSampleError as error:
             self.problems[f'{error}'[:300]] = 1
             return Frame(topic, 'undecodable')
-        dropped = frame_filter.judge(sample.image, 0)
+        where = f'images-{self._plan.number}/{sample.key}'
+        dropped, measured = frame_filter.judge(sample.image, 0)
         if dropped:
-            return Frame(topic, dropped, image=sample.image)
-        key = key_of(f'images-{self._plan.number}/{sample.key}.')
+            return Frame(topic, dropped, image=sample.image, measured=measured, where=where)
+        key = key_of(f'{where}.')
         sample = _resized(dataclasses.replace(sample, key=key, disparity=None), self._settings.max_size)
         parts = encode_sample(sample, suffix=self._settings.encoding)
-        return Frame(topic, '', self._plan.split, sample, parts, sample.image)
+        return Frame(topic, '', self._plan.split, sample, parts, sample.image, measured, where)
 
 
 @lru_cache(maxsize=16)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 import random
 from collections import Counter, defaultdict
@@ -10,22 +9,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
-import numpy as np
-
 from depth_anything_ros.bags.errors import BagError
 from depth_anything_ros.bags.reading import InputBag
-from training.data.shards import ShardWriter, encode_jpeg
+from training.data.shards import ShardWriter
 from training.errors import DataError
 from training.files import Folder
+from training.ingest.contact_sheet import KEPT, Example
 from training.ingest.frames import Frame, FrameReader
 from training.ingest.images import ImagePlan, ImageReader
 from training.ingest.settings import Settings
 from training.ingest.splitting import TimeBlocks, split_bags
 from training.ingest.topics import BagPlan
-
-THUMBNAIL_HEIGHT = 90
-KEPT = 'kept'
 
 
 @dataclass(frozen=True)
@@ -155,7 +149,7 @@ class _Tally:
         # Any fixed seed: the same frames give the same examples.
         self._random = random.Random(unit.number)
         self._seen: Counter[str] = Counter()
-        self._thumbnails: dict[str, list[np.ndarray]] = defaultdict(list)
+        self._examples: dict[str, list[Example]] = defaultdict(list)
 
     def kept(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Pass on those that are kept."""
@@ -163,26 +157,21 @@ class _Tally:
             counts = self.counts[frame.topic]
             counts[frame.dropped or frame.split] += 1
             if frame.image is not None:
-                self._show(frame.dropped or KEPT, frame.image)
+                self._show(frame)
             self._progress()
             if not frame.dropped:
                 counts['metric_depth'] += frame.sample.points is not None or frame.sample.depth is not None
                 yield frame
 
-    def examples(self) -> dict[str, list[str]]:
-        """Thumbnails by outcome, as base64 of JPEG."""
-        return {
-            kind: [base64.b64encode(encode_jpeg(image)).decode() for image in images]
-            for kind, images in sorted(self._thumbnails.items())
-        }
+    def examples(self) -> dict[str, list[dict[str, str]]]:
+        """By outcome, as JSON values."""
+        return {kind: [one.as_json() for one in found] for kind, found in sorted(self._examples.items())}
 
-    def _show(self, kind: str, image: np.ndarray) -> None:
+    def _show(self, frame: Frame) -> None:
         """Reservoir sampling (Vitter 1985, algorithm R): each frame has the same chance, however many will come."""
+        kind = frame.dropped or KEPT
         place = self._seen[kind] if self._seen[kind] < self._most else self._random.randint(0, self._seen[kind])
         self._seen[kind] += 1
         if place >= self._most:
             return
-        height, width = image.shape[:2]
-        size = max(1, round(width * THUMBNAIL_HEIGHT / height)), THUMBNAIL_HEIGHT
-        thumbnails = self._thumbnails[kind]
-        thumbnails[place : place + 1] = [cv2.resize(image, size, interpolation=cv2.INTER_AREA)]
+        self._examples[kind][place : place + 1] = [Example.of(frame.image, frame.measured, frame.where)]

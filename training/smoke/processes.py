@@ -61,6 +61,7 @@ def _side_by_side(jobs: Mapping[str, tuple[str, Any]], output: Path) -> None:
             process.terminate()
         for process in running.values():
             process.wait()
+            process.stdin.close()
     print(f'... {time.monotonic() - begun:.0f} s', file=sys.stderr, flush=True)
 
 
@@ -69,10 +70,12 @@ def _start(name: str, stage: str, settings: Any, output: Path) -> subprocess.Pop
     for path in (recipe, log):
         path.parent.mkdir(parents=True, exist_ok=True)
     recipe.write_text(yaml.safe_dump(as_dict(settings), sort_keys=False))
-    command = [sys.executable, '-m', 'training.cli.main', stage, '--recipe', str(recipe)]
+    command = [sys.executable, '-m', 'training.smoke.stage', stage, '--recipe', str(recipe)]
+    # Two processes with two threads each on two cores would be slower than with one each.
+    environment = os.environ | {'OMP_NUM_THREADS': '1'}
     with log.open('ab') as file:
-        # Two processes with two threads each on two cores would be slower than with one each.
-        return subprocess.Popen(command, stdout=file, stderr=file, env=os.environ | {'OMP_NUM_THREADS': '1'})
+        # Nothing is written to its standard input: when this process is gone, that is closed, and the stage ends.
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=file, env=environment)
 
 
 def _log(output: Path, name: str) -> Path:

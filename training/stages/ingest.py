@@ -12,13 +12,13 @@ from tqdm import tqdm
 
 from training.errors import DataError, RecipeError
 from training.files import Folder
-from training.ingest.contact_sheet import draw_contact_sheet
+from training.ingest.contact_sheet import KEPT, Example, draw_contact_sheet
 from training.ingest.discovery import find_bags
 from training.ingest.images import plan_images
 from training.ingest.settings import Settings
 from training.ingest.splitting import SPLITS
 from training.ingest.topics import plan_bags
-from training.ingest.units import KEPT, Unit, number_units
+from training.ingest.units import Unit, number_units
 from training.ingest.workers import process_units
 from training.run import Run
 
@@ -61,9 +61,7 @@ def run(settings: Settings) -> dict[str, Any]:
             facts = {**_facts(reports), 'unreadable': unreadable}
             _check(facts)
             if settings.contact_sheet:
-                sheet = draw_contact_sheet(
-                    [one['examples'] for one in reports], _outcomes(facts), settings.contact_sheet
-                )
+                sheet = draw_contact_sheet([_examples(one) for one in reports], _outcomes(facts), settings)
                 run.folder.write(CONTACT_SHEET, sheet)
             run.note()  # for the seconds
             run.finish(**facts, images_per_second=round(facts['images'] / max(run.manifest['seconds'], 1e-3), 2))
@@ -72,8 +70,8 @@ def run(settings: Settings) -> dict[str, Any]:
 
 def _process(units: Sequence[Unit], settings: Settings, folder: Folder) -> list[dict[str, Any]]:
     """The reports of all units, in their order."""
-    # Enough for a row when each unit gives as many.
-    examples = math.ceil(settings.contact_sheet / len(units))
+    # Enough for a row when an eighth of the units has such frames; not a row of each, of which there may be thousands.
+    examples = min(settings.contact_sheet, math.ceil(8 * settings.contact_sheet / len(units)))
     with tqdm(total=sum(unit.plan.count for unit in units), unit='image', disable=None) as bar:
         for report in process_units(units, settings, folder, examples, bar.update):
             bar.set_postfix_str(report['name'])
@@ -105,6 +103,10 @@ def _facts(reports: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         'dropped': {reason: count for reason, count in sorted(total.items()) if reason not in SPLITS},
     }
     return facts
+
+
+def _examples(report: Mapping[str, Any]) -> dict[str, list[Example]]:
+    return {kind: [Example.from_json(one) for one in found] for kind, found in report['examples'].items()}
 
 
 def _outcomes(facts: Mapping[str, Any]) -> dict[str, int]:

@@ -37,6 +37,7 @@ class Settings:
     data: DataSpec = field(default_factory=lambda: DataSpec('folder'))
     output: str = free('')
     model: str = free('nvidia/segformer-b5-finetuned-ade-640-640')
+    accept_license: bool = free(False)
     batch_size: int = 1
     shard_size: int = 1000
     max_failed_fraction: float = free(0.01)
@@ -58,7 +59,8 @@ def run(settings: Settings) -> dict[str, Any]:
 
     Raises:
         RecipeError: no data or model is named, or the data has masks or pseudo-labels already.
-        DataError: the data or the model is not there, the model knows no sky, too many images have no mask.
+        DataError: the data or the model is not there, the model knows no sky, its licence is not agreed to, too many
+            images have no mask.
         TrainingError: as of Run; transformers is not installed.
         OSError: a write failed.
     """
@@ -68,11 +70,11 @@ def run(settings: Settings) -> dict[str, Any]:
     if spec.sky or spec.labels:
         raise RecipeError('sky: the data whose sky is looked for can have neither masks of it nor pseudo-labels')
     dataset = make_dataset(spec)
-    segmenter = SkySegmenter(settings.model, settings.device)
+    segmenter = SkySegmenter(settings.model, settings.device, settings.accept_license)
     inputs = {'data': dataset.fingerprint, 'model': segmenter.fingerprint}
     with Run('sky', settings, inputs, settings.output) as current:
         if not current.finished:
-            current.note(model=settings.model)
+            current.note(model=settings.model, licence=segmenter.licence)
             reports, failures = _process(dataset, segmenter, settings, current)
             current.note()  # for the seconds
             masks = ShardDataset(settings.output).fingerprint

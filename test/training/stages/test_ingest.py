@@ -3,7 +3,17 @@
 import cv2
 import numpy as np
 import pytest
-from bag_messages import PERIOD_NS, START_NS, camera_info, depth_image, jpeg, raw, write_bag
+from bag_messages import (
+    PERIOD_NS,
+    START_NS,
+    camera_info,
+    depth_image,
+    jpeg,
+    point_cloud,
+    raw,
+    transforms,
+    write_bag,
+)
 from rosbags.rosbag2 import StoragePlugin
 
 from training.data import ShardDataset
@@ -13,6 +23,9 @@ from training.stages import ingest
 HEIGHT, WIDTH = 240, 320
 K = [230.0, 0.0, 160.0, 0.0, 230.0, 120.0, 0.0, 0.0, 1.0]
 FRAMES = 24
+# A lens that bends straight lines, and the camera that its rectified image is of.
+D = [-0.3, 0.08, 0.002, -0.003, 0.01]
+NEW_K = [170.0, 0.0, 157.0, 0.0, 175.0, 122.0, 0.0, 0.0, 1.0]
 
 
 def picture(index):
@@ -143,6 +156,170 @@ def test_a_depth_image_becomes_metres_at_pixels(tmp_path):
     for sample in map(dataset.__getitem__, range(6)):
         frame = (sample.meta['stamp_ns'] - START_NS) // PERIOD_NS
         assert np.allclose(sample.points[:, 2], 1.0 + frame)
+
+
+def as_matrix(k):
+    return np.reshape(k, (3, 3))
+
+
+def projected(points, k, d=(0.0,) * 5):
+    """Pixels of points (N, 3) before the camera, by OpenCV."""
+    return cv2.projectPoints(np.float64(points), np.zeros(3), np.zeros(3), as_matrix(k), np.float64(d))[0][:, 0]
+
+
+def pixel_grid():
+    """All pixels (H * W, 2), row by row."""
+    return np.stack(np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT)), -1).reshape(-1, 2).astype(np.float64)
+
+
+def lines_seen_by_the_lens(axis):
+    """What D makes of dark lines, 3 px wide, at 0, 40, 80 ... along an axis of the rectified image."""
+    places = cv2.undistortPoints(pixel_grid()[:, None], as_matrix(K), np.array(D), P=as_matrix(NEW_K))[:, 0, axis]
+    from_line = np.abs((places + 20) % 40 - 20)
+    grey = 230 * np.clip(from_line - 1, 0, 1).reshape(HEIGHT, WIDTH, 1)
+    return np.repeat(grey, 3, 2).astype(np.uint8)
+
+
+def middle_of_the_line(image, place):
+    """In each row, to a fraction of a pixel, that of the dark line near a column."""
+    columns = np.arange(place - 6, place + 7)
+    ink = 230.0 - image[:, columns]
+    return (ink * columns).sum(1) / ink.sum(1)
+
+
+@pytest.mark.parametrize('axis', [0, 1])
+def test_undistorted_straight_lines_are_straight_and_k_is_that_of_p(axis, tmp_path):
+    messages = [
+        ('/camera/camera_info', 0, camera_info(0, (HEIGHT, WIDTH), K, D, NEW_K)),
+        ('/camera/image', 0, raw(0, lines_seen_by_the_lens(axis))),
+    ]
+    bag = write_bag(tmp_path / 'bag', messages)
+    samples = {}
+    for undistort in (True, False):
+        output = tmp_path / str(undistort)
+        ingest.run(settings([bag], output, undistort=undistort, held_out_fraction=0.0, encoding='png'))
+        samples[undistort] = ShardDataset(output)[0]
+    straight, bent = samples[True], samples[False]
+    assert np.array_equal(straight.meta['K'], as_matrix(NEW_K))
+    assert 'D' not in straight.meta
+    assert np.array_equal(bent.meta['K'], as_matrix(K))
+    assert np.array_equal(bent.meta['D'][:5], D)
+    # Where the lens saw nothing is said; a pixel on the very edge may be either.
+    rays = np.column_stack([pixel_grid(), np.ones(HEIGHT * WIDTH)]) @ np.linalg.inv(as_matrix(NEW_K)).T
+    in_raw = projected(rays, K, D)
+    from_edge = np.column_stack([in_raw, (WIDTH - 1, HEIGHT - 1) - in_raw]).min(1)
+    seen = (from_edge > 0).reshape(HEIGHT, WIDTH)
+    assert 0.1 < seen.mean() < 0.9
+    assert not (straight.valid != seen).ravel()[np.abs(from_edge) > 0.01].any()
+    assert (straight.image[~straight.valid] == 0).all()
+    image, valid = straight.image[..., 0], straight.valid
+    if axis == 1:
+        image, valid = image.T, valid.T
+    for place in (80, 120, 160):
+        rows = valid[:, place - 6 : place + 7].all(1)
+        assert rows.sum() > 150
+        assert np.abs(middle_of_the_line(image[rows], place) - place).max() < 0.3
+
+
+# The camera looks ten degrees down; its optical frame has z forward. The LiDAR is above and behind it.
+TILT = np.deg2rad(10)
+TILTED = np.array([[np.cos(TILT), 0, np.sin(TILT)], [0, 1, 0], [-np.sin(TILT), 0, np.cos(TILT)]])
+OPTICAL = np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]])
+CAMERA_AT, LIDAR_AT = np.array([0.1, 0.02, 0.5]), np.array([-0.2, 0.0, 0.8])
+NOT_TURNED = (0.0, 0.0, 0.0, 1.0)
+
+
+def sensors(index):
+    return transforms(
+        index,
+        ('base', 'mount', CAMERA_AT, (0.0, np.sin(TILT / 2), 0.0, np.cos(TILT / 2))),
+        ('mount', 'camera', np.zeros(3), (-0.5, 0.5, -0.5, 0.5)),
+        ('base', 'lidar', LIDAR_AT, NOT_TURNED),
+    )
+
+
+def in_lidar(points):
+    """Points (N, 3) of the camera's frame."""
+    return points @ (TILTED @ OPTICAL).T + CAMERA_AT - LIDAR_AT
+
+
+def surroundings():
+    """A wall 4 to 6 m before the camera that is larger than its image, and one behind it; (N, 3) in its frame."""
+    columns, rows = np.meshgrid(np.linspace(-70, WIDTH + 70, 21), np.linspace(-60, HEIGHT + 60, 16))
+    depth = 1 / (0.2 + (columns.ravel() - 160) / 5000)
+    wall = np.column_stack([columns.ravel() - 160, rows.ravel() - 120, np.full(depth.size, 230)]) * depth[:, None] / 230
+    # Through a pinhole it would be in the image, upside down.
+    return wall, wall * (0.5, 0.5, -1)
+
+
+def inside(pixels):
+    return ((pixels > -0.5) & (pixels < (WIDTH - 0.5, HEIGHT - 0.5))).all(1)
+
+
+def assert_same_points(found, expected):
+    """Both (N, 3), in any order: 0.01 px and 1 cm."""
+    assert len(found) == len(expected)
+    apart = np.abs(found[:, None] - expected).max(-1)
+    assert apart.min(0).max() < 0.01
+    assert apart.min(1).max() < 0.01
+
+
+@pytest.mark.parametrize('lens', ['without distortion', 'distorted', 'undistorted'])
+def test_points_of_a_lidar_are_where_they_are_projected_by_hand_and_none_that_the_camera_cannot_see(lens, tmp_path):
+    d = np.zeros(5) if lens == 'without distortion' else D
+    wall, behind = surroundings()
+    cloud = np.concatenate([in_lidar(behind), in_lidar(wall), np.full((4, 3), np.nan)])
+    messages = []
+    for index in range(4):
+        messages += [
+            ('/camera/camera_info', index, camera_info(index, (HEIGHT, WIDTH), K, d, NEW_K)),
+            ('/camera/image', index, raw(index, picture(index))),
+        ]
+        if index != 2:
+            messages.append(('/lidar', index, point_cloud(index, cloud, 'lidar')))
+    # Where the sensors are may come last, when the recorder began before whoever publishes it.
+    bag = write_bag(tmp_path / 'bag', [*messages, ('/tf_static', 3, sensors(3))])
+    undistort = lens == 'undistorted'
+    chosen = settings([bag], tmp_path / 'out', cloud_topics=['/lidar'], undistort=undistort, held_out_fraction=0.0)
+    manifest = ingest.run(chosen)
+    assert (manifest['images'], manifest['metric_depth'], manifest['problems']) == (4, 3, {})
+    pixels = projected(wall, K, d)
+    seen = inside(pixels)
+    if undistort:
+        pixels = projected(wall, NEW_K)
+        seen &= inside(pixels)
+    assert 50 < seen.sum() < 0.8 * len(wall)
+    expected = np.column_stack([pixels, wall[:, 2]])[seen]
+    dataset = ShardDataset(tmp_path / 'out')
+    for index, sample in enumerate(map(dataset.__getitem__, range(4))):
+        if index == 2:
+            assert sample.points is None
+        else:
+            assert_same_points(sample.points, expected)
+
+
+@pytest.mark.parametrize('fixed_frame', ['odom', ''])
+def test_a_fixed_frame_accounts_for_what_the_robot_drove_between_cloud_and_image(fixed_frame, tmp_path):
+    wall, _ = surroundings()
+    messages = [('/tf_static', 0, sensors(0))]
+    for index in range(4):
+        messages += [
+            ('/camera/camera_info', index, camera_info(index, (HEIGHT, WIDTH), K)),
+            ('/lidar', index - 0.08, point_cloud(index - 0.08, in_lidar(wall), 'lidar')),  # 40 ms before the image
+            ('/camera/image', index, raw(index, picture(index))),
+        ]
+    # 1 m in half a second, forwards; said 30 ms late.
+    for index in np.arange(-0.2, 3.3, 0.1):
+        drive_to = transforms(index, ('odom', 'base', (index, 0.0, 0.0), NOT_TURNED))
+        messages.append(('/tf', index + 0.06, drive_to))
+    bag = write_bag(tmp_path / 'bag', sorted(messages, key=lambda message: message[1]))
+    chosen = settings([bag], tmp_path / 'out', cloud_topics=['/lidar'], fixed_frame=fixed_frame, held_out_fraction=0.0)
+    assert ingest.run(chosen)['metric_depth'] == 4
+    driven = np.array([0.08 if fixed_frame else 0.0, 0.0, 0.0]) @ TILTED @ OPTICAL
+    now = wall - driven
+    pixels = projected(now, K)
+    expected = np.column_stack([pixels, now[:, 2]])[inside(pixels)]
+    assert_same_points(ShardDataset(tmp_path / 'out')[1].points, expected)
 
 
 def test_a_topic_that_is_not_there_is_an_error_that_names_those_that_are(two_bags, tmp_path):

@@ -1,11 +1,13 @@
 """The sky is found by a model, kept as masks, and then is infinitely far in what is trained with."""
 
 import dataclasses
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+import transformers
 from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
 
 from training.cli.main import main
@@ -184,7 +186,7 @@ def test_masks_of_another_data_set_or_unfinished_ones_are_refused(data, model, t
         make_dataset(dataclasses.replace(data, sky=str(tmp_path / 'masks')))
     with pytest.raises(MismatchError, match=r'inputs\.data was'):
         sky.run(settings(data, model, tmp_path / 'masks'))
-    with pytest.raises(DataError, match='no such file'):
+    with pytest.raises(DataError, match='none: no masks of the sky of folder here: make them with the stage sky'):
         make_dataset(dataclasses.replace(data, sky=str(tmp_path / 'none')))
 
     def stop(*_):
@@ -215,6 +217,45 @@ def test_too_many_bad_images_end_it_and_keep_what_there_is(data, model, tmp_path
         sky.run(settings(data, model, tmp_path / 'masks', max_failed_fraction=0.1))
     assert len(masks_in(tmp_path / 'masks')) == 2
     assert sky.run(settings(data, model, tmp_path / 'masks', max_failed_fraction=0.2))['images'] == IMAGES - 1
+
+
+@pytest.fixture
+def hub(model, monkeypatch):
+    """Names on the hub that were asked for; each gives the small model."""
+    asked = []
+    for kind in (transformers.AutoImageProcessor, transformers.AutoModelForSemanticSegmentation):
+
+        def load(name, load=kind.from_pretrained, **options):
+            asked.append(name)
+            return load(model, **options)
+
+        monkeypatch.setattr(kind, 'from_pretrained', load)
+    return asked
+
+
+@pytest.mark.parametrize('name', [sky.Settings().model, 'NVIDIA/segformer-b0-finetuned-ade-512-512', 'nvidia/mit-b3'])
+def test_a_model_for_research_only_is_not_fetched_before_its_licence_is_agreed_to(data, name, hub, tmp_path):
+    refused = rf'^{name}: the licence .+ research and evaluation only; set accept_license to true .+ or name another'
+    with pytest.raises(DataError, match=refused):
+        sky.run(settings(data, name, tmp_path / 'masks'))
+    assert not hub
+    assert not (tmp_path / 'masks').exists()
+    manifest = sky.run(settings(data, name, tmp_path / 'masks', accept_license=True))
+    assert {*hub} == {name}
+    assert (manifest['model'], manifest['licence']) == (name, 'NVIDIA Source Code License for SegFormer')
+
+
+@pytest.mark.parametrize('name', ['microsoft/beit-large-finetuned-ade-640-640', 'someone/segformer-b5'])
+def test_other_names_need_no_agreement(data, name, hub, tmp_path):
+    manifest = sky.run(settings(data, name, tmp_path / 'masks'))
+    assert {*hub} == {name}
+    assert manifest['licence'] is None
+
+
+def test_a_folder_needs_no_agreement_whatever_it_is_called(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = save_model(Path('nvidia/segformer-b5-finetuned-ade-640-640'))
+    assert sky.run(settings(data, folder, tmp_path / 'masks'))['licence'] is None
 
 
 def test_wrong_models_and_settings_are_one_clear_line(data, model, tmp_path, capsys):

@@ -68,6 +68,38 @@ def test_a_folder_gives_its_images_at_any_depth_and_nothing_else(layout, tmp_pat
     assert sample.meta['source'] == 'images'
 
 
+def test_images_behind_links_to_folders_are_found_and_links_back_are_no_loop(layout, tmp_path):
+    layout.write('disk2/b/two.png', encoded(2))
+    layout.write('disk3/three.png', encoded(3))
+    layout.write('set/a/one.png', encoded(1))
+    (tmp_path / 'set/a/more').symlink_to(tmp_path / 'disk2')
+    (tmp_path / 'disk2/b/further').symlink_to('../../disk3')
+    (tmp_path / 'set/a/up').symlink_to('..')
+    (tmp_path / 'disk3/self').symlink_to('.')
+    # Two that lead to each other.
+    (tmp_path / 'disk3/back').symlink_to(tmp_path / 'disk2')
+    (tmp_path / 'set/nowhere').symlink_to(tmp_path / 'absent')
+    (tmp_path / 'set/file.png').symlink_to('a/one.png')
+    found = {'a/more/b/further/three': 3, 'a/more/b/two': 2, 'a/one': 1, 'file': 1}
+    dataset = opened(tmp_path / 'set')
+    assert_holds(dataset, found)
+    assert [dataset.key(index) for index in range(4)] == [*found]
+    # As a link to all of it, which is what most data sets on a cluster are.
+    (tmp_path / 'link').symlink_to('set')
+    assert_holds(opened(tmp_path / 'link'), found)
+
+
+def test_a_labelled_set_whose_parts_are_links_is_read(layout, tmp_path):
+    layout.image('disk/imgs/a.jpg')
+    layout.png('disk/gts/a.png', np.full((24, 32), 7, np.uint8))
+    layout.png('disk/valid_masks/a.png', np.full((24, 32), 255, np.uint8))
+    (tmp_path / 'hrwsi').mkdir()
+    (tmp_path / 'hrwsi/train').symlink_to(tmp_path / 'disk')
+    dataset = make_dataset(DataSpec('hrwsi', str(tmp_path / 'hrwsi')))
+    assert [dataset.key(index) for index in range(len(dataset))] == ['train/imgs/a']
+    assert (dataset[0].disparity == 7).all()
+
+
 def test_a_folder_in_an_object_store(tmp_path):
     files = fsspec.filesystem('memory')
     files.pipe('/bucket/train/x.png', encoded(3))

@@ -1,0 +1,32 @@
+"""The built-in model's file: the trained weights in half precision, by its own name."""
+
+import pytest
+import torch
+
+from depth_anything_ros import checkpoints
+from depth_anything_ros.network import WeightSource
+from training.builtin import main
+from training.initial import initial_network
+
+
+def test_a_training_becomes_a_file_of_half_the_size_that_predicts_the_same(tmp_path, capsys):
+    network = initial_network('lite0', 'random')
+    network.source = WeightSource('lite0', trained=True, licence='Apache-2.0')
+    trained, file = tmp_path / 'model.safetensors', tmp_path / 'half.safetensors'
+    checkpoints.save(network, trained)
+    assert main([str(trained), str(file)]) == 0
+    assert file.stat().st_size < 0.52 * trained.stat().st_size
+    loaded = checkpoints.load(None, file)
+    assert loaded.source.sha256 in capsys.readouterr().out
+    assert (loaded.source.trained, loaded.source.licence) == (True, 'Apache-2.0')
+    image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected, found = network.eval()(image), loaded.eval()(image)
+    assert found == pytest.approx(expected, rel=0.02, abs=0.02 * float(expected.max()))
+
+
+def test_what_is_no_network_is_an_error_and_leaves_no_file(tmp_path, capsys):
+    (tmp_path / 'model.safetensors').write_bytes(b'none')
+    assert main([str(tmp_path / 'model.safetensors'), str(tmp_path / 'out.safetensors')]) == 1
+    assert 'model.safetensors' in capsys.readouterr().err
+    assert not (tmp_path / 'out.safetensors').exists()
