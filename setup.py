@@ -50,6 +50,7 @@ setup(
     name=package_name,
     version='0.1.0',
     packages=find_packages(include=[package_name, f'{package_name}.*', 'training', 'training.*']),
+    package_data={f'{package_name}.checkpoints': ['weights/*.safetensors']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{package_name}']),
         (f'share/{package_name}', ['package.xml']),

@@ -1,6 +1,6 @@
 """Start depth_node on a camera, and RViz if asked for.
 
-ros2 launch depth_anything_ros depth.launch.py image:=/camera/image_rect_color model:=v2-small
+ros2 launch depth_anything_ros depth.launch.py image:=/camera/image_rect_color
 """
 
 import os
@@ -25,7 +25,7 @@ STOP_S = '30'
 
 # (launch argument, node parameter, meaning); an empty argument leaves the parameter to the params_file.
 PARAMETERS = (
-    ('model', 'model', 'name in the catalogue, such as v2-small'),
+    ('model', 'model', 'name in the catalogue, such as tiny or v2-small'),
     ('checkpoint', 'checkpoint', 'weight file of that model'),
     ('device', 'device', 'auto, cpu, cuda, cuda:N'),
     (

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
@@ -129,6 +130,14 @@ def test_everything_that_the_node_needs_at_run_time_is_installed():
     }.items():
         assert f"glob('{pattern}')" in data_files
         assert {path.name for path in ROOT.glob(pattern)} == set(names)
+
+
+def test_the_built_in_models_weights_are_installed(tmp_path):
+    pytest.importorskip('setuptools', reason='builds as pip and colcon do')
+    command = [sys.executable, 'setup.py', '-q', 'build_py', '--build-lib', str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    weights = Path(PACKAGE) / 'checkpoints' / 'weights' / 'tiny.safetensors'
+    assert (tmp_path / weights).read_bytes() == (ROOT / weights).read_bytes()
 
 
 def test_the_launch_file_is_python_that_humble_reads():

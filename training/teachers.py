@@ -37,7 +37,8 @@ class TeacherSpec:
         architecture: of a file that does not say which network it holds, as the official .pth files.
         kind: of an ONNX model, what it puts out: `disparity` or `depth`. The others know.
         multiple: of an ONNX model with free sizes, what the sides of its input are multiples of.
-        input_size: what the image's shorter side is scaled to, in pixels; 0: 518, or the nearest that it takes.
+        input_size: what the image's shorter side is scaled to, in pixels; 0: the network's
+            own, of an ONNX model 518 or the nearest multiple.
         accept_license: agree to a licence that forbids commercial use.
         device, precision, backend: of the predictions, see DepthEstimator; `auto` takes the best that is there.
     """
@@ -118,10 +119,9 @@ class NetworkTeacher:
     def __init__(self, spec: TeacherSpec) -> None:
         """Load it; raises as open_teacher."""
         network = _load(spec)
-        size = spec.input_size or official_input_size(network.multiple)
         try:
             self._estimator = DepthEstimator(
-                network, device=spec.device, precision=spec.precision, backend=spec.backend, input_size=size
+                network, device=spec.device, precision=spec.precision, backend=spec.backend, input_size=spec.input_size
             )
         except (*UNAVAILABLE_ERRORS, PrecisionUnavailableError, ValueError) as error:
             raise RecipeError(f'teacher {spec.teacher}: {error}') from error

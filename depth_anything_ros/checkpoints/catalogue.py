@@ -1,4 +1,4 @@
-"""The published models: which network, where on the Hugging Face hub, under which licence."""
+"""The models by name: which network, where its weights are, under which licence."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,23 +7,27 @@ from depth_anything_ros.checkpoints.errors import UnknownModelError
 from depth_anything_ros.network import ARCHITECTURES, Architecture
 
 UNTRAINED = 'untrained-small'
-DEFAULT_MODEL = 'v2-small'
 """Name of the network with random weights (always the same ones): for trying out everything but the depth."""
+DEFAULT_MODEL = 'tiny'
+"""Name of the model that needs no decision: its weights come with this package and may be used for anything."""
 
+# Of weights/tiny.safetensors; `sha256sum` gives it.
+_TINY_SHA256 = '7984dc4f5efaac13802c9a063be490e4f80e5270740a724b7127283d939af4a9'
 _LETTERS = {'small': 's', 'base': 'b', 'large': 'l', 'giant': 'g'}
 _DATASETS = {'indoor': 'Hypersim', 'outdoor': 'VKITTI'}
 
 
 @dataclass(frozen=True)
 class CatalogueEntry:
-    """One published model.
+    """One model.
 
     Attributes:
         architecture: the network; the entry has its name.
-        hub_repo: repository on the Hugging Face hub, None if the weights have not been published.
+        hub_repo: repository on the Hugging Face hub, None if the weights are not there.
         repo_type: what the hub calls the kind of repository, `model` or `space`.
-        file_name: path of the weights in the repository.
+        file_name: path of the weights in the repository, or in this package's folder of weights.
         licence: SPDX identifier of the weights' licence.
+        sha256: hex digest of the weights that come with this package, None of others.
     """
 
     architecture: Architecture
@@ -31,6 +35,7 @@ class CatalogueEntry:
     repo_type: str
     file_name: str
     licence: str
+    sha256: str | None = None
 
     @property
     def name(self) -> str:
@@ -46,6 +51,11 @@ class CatalogueEntry:
     def max_depth(self) -> float | None:
         """Range of a metric model in metres, None for a relative one."""
         return self.architecture.max_depth
+
+    @property
+    def packaged(self) -> bool:
+        """Whether the weights come with this package."""
+        return self.sha256 is not None
 
     @property
     def non_commercial(self) -> bool:
@@ -79,12 +89,15 @@ def _entry(architecture: Architecture) -> CatalogueEntry:
     return CatalogueEntry(architecture, repo, 'model', file_name, licence)
 
 
-# The convolutional networks have no published weights: they come from somebody's training, with a file.
-_ENTRIES = tuple(_entry(architecture) for architecture in ARCHITECTURES.values() if not architecture.pyramid)
+# lite* have no published weights: they come from somebody's training, with a file.
+_ENTRIES = (
+    CatalogueEntry(ARCHITECTURES['tiny'], None, 'model', 'tiny.safetensors', 'Apache-2.0', _TINY_SHA256),
+    *(_entry(architecture) for architecture in ARCHITECTURES.values() if not architecture.pyramid),
+)
 
 
 def catalogue() -> tuple[CatalogueEntry, ...]:
-    """All published models."""
+    """All models: the packaged one, then the papers'."""
     return _ENTRIES
 
 
@@ -99,8 +112,6 @@ def find_entry(name: str) -> CatalogueEntry:
     Raises:
         UnknownModelError: it is not there.
     """
-    if name == 'tiny':
-        raise UnknownModelError("'tiny', the built-in model, comes with a later version; use v2-small until then")
     for entry in _ENTRIES:
         if entry.name == name:
             return entry

@@ -46,7 +46,7 @@ def read(path: Path) -> CheckpointFile:
     )
 
 
-def save(model: DepthAnything, path: str | Path) -> None:
+def save(model: DepthAnything, path: str | Path, dtype: torch.dtype | None = None) -> None:
     """Write a checkpoint that `load(None, path)` understands: safetensors that name their network.
 
     The file is written beside its place and then moved there, so that a reader never sees half of it. Equal networks
@@ -55,9 +55,11 @@ def save(model: DepthAnything, path: str | Path) -> None:
     Args:
         model: the network.
         path: where to; ends in `.safetensors`.
+        dtype: what floating-point weights are stored in, such as torch.float16 for half the size; None: as they are.
+            They are loaded in float32 all the same.
 
     Raises:
-        ValueError: another suffix.
+        ValueError: another suffix, or a weight that is too large for dtype.
         OSError: the file cannot be written.
     """
     path = Path(path)
@@ -70,7 +72,9 @@ def save(model: DepthAnything, path: str | Path) -> None:
         metadata['canonical_focal_px'] = json.dumps(architecture.canonical_focal_px)
     if model.source.licence is not None:
         metadata['licence'] = model.source.licence
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    if dtype is not None:
+        metadata['dtype'] = str(dtype).removeprefix('torch.')
+    tensors = {name: _stored(name, tensor, dtype) for name, tensor in model.state_dict().items()}
     unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
         save_file(tensors, unfinished, metadata)
@@ -78,6 +82,15 @@ def save(model: DepthAnything, path: str | Path) -> None:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _stored(name: str, tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    if dtype is None or not tensor.is_floating_point():
+        return tensor.contiguous()
+    stored = tensor.to(dtype).contiguous()
+    if not torch.equal(stored.isfinite(), tensor.isfinite()):
+        raise ValueError(f'{name} has a value of {tensor.abs().max():g}, too large for {dtype}')
+    return stored
 
 
 def _sort_metadata(path: Path) -> None:

@@ -1,5 +1,6 @@
 """From a name, a path or both to a network that is ready to run."""
 
+import hashlib
 import json
 import logging
 import os
@@ -7,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-from huggingface_hub.utils import LocalEntryNotFoundError
 
 from depth_anything_ros.checkpoints.catalogue import (
     UNTRAINED,
@@ -31,6 +30,7 @@ from depth_anything_ros.network.state_dict import check_fit
 
 _log = logging.getLogger(__name__)
 
+_WEIGHTS = Path(__file__).parent / 'weights'
 # A robot's network is often there and leads nowhere: do not wait long for the hub's answer.
 _HUB_TIMEOUT_S = 5
 # Most random networks find the far part of the demo's photograph larger than the near one, which no alignment with a
@@ -41,9 +41,10 @@ _UNTRAINED_SEED = 24
 def load(name: str | None, path: str | Path | None = None, accept_license: bool = False) -> DepthAnything:
     """Load a model.
 
-    Without `path` the file is looked for in the checkpoint folder (`$DEPTH_ANYTHING_CHECKPOINTS`, or else
-    `~/.cache/depth_anything_ros`; .safetensors before .pth), then in the cache of the Hugging Face hub, and
-    then downloaded, with a progress bar. A file on this machine is used without asking the network.
+    Without `path` the file of `tiny` is this package's. Others are looked for in the checkpoint folder
+    (`$DEPTH_ANYTHING_CHECKPOINTS`, or else `~/.cache/depth_anything_ros`; .safetensors before .pth), then in the
+    cache of the Hugging Face hub, and then downloaded, with a progress bar. A file on this machine is used without
+    asking the network.
 
     Args:
         name: one of `model_names()`. None or '' with a `path` whose file names its network (see `save`).
@@ -154,6 +155,21 @@ def _check_licence(what: object, licence: str, accepted: bool) -> None:
 
 
 def _find(entry: CatalogueEntry) -> Path:
+    return _packaged(entry) if entry.packaged else _published(entry)
+
+
+def _packaged(entry: CatalogueEntry) -> Path:
+    path = _WEIGHTS / entry.file_name
+    remedy = 'it comes with this package: install it again'
+    if not path.is_file():
+        raise CheckpointUnavailableError(f'{entry.name}: {path} is not there; {remedy}')
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != entry.sha256:
+        raise CorruptCheckpointError(f'{path} is damaged (sha256 {found}, expected {entry.sha256}); {remedy}')
+    return path
+
+
+def _published(entry: CatalogueEntry) -> Path:
     by_hand = checkpoint_folder() / Path(entry.file_name).name
     for candidate in (by_hand.with_suffix('.safetensors'), by_hand):
         if candidate.is_file():
@@ -162,6 +178,14 @@ def _find(entry: CatalogueEntry) -> Path:
         raise CheckpointUnavailableError(
             f'{entry.name}: its authors have not published the weights; give a file of them as the checkpoint'
         )
+    return _from_hub(entry, by_hand)
+
+
+def _from_hub(entry: CatalogueEntry, by_hand: Path) -> Path:
+    # The packaged model starts without the hub's client.
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url  # noqa: PLC0415
+    from huggingface_hub.utils import LocalEntryNotFoundError  # noqa: PLC0415
+
     address = {'repo_id': entry.hub_repo, 'filename': entry.file_name, 'repo_type': entry.repo_type}
     try:
         return Path(hf_hub_download(**address, local_files_only=True))

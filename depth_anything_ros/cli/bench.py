@@ -26,14 +26,17 @@ _COLUMNS = ('backend', 'device', 'precision', 'network size', *(f'{part} p50 / p
 def run(args: Namespace) -> int:
     """Run the command: a Markdown table on stdout, and JSON if asked for; raises CommandError."""
     backends = [args.backend] if args.backend else _installed_backends(args.device)
-    results = [_measure(make_estimator(args, backend), args) for backend in backends]
-    machine = _machine()
+    results = []
+    for backend in backends:
+        estimator = make_estimator(args, backend)
+        results.append(_measure(estimator, args))
+    model, machine = estimator.source.name, _machine()
     width, height = args.size
-    print(f'{args.model}, {width}x{height} image, {args.frames} frames, milliseconds')
+    print(f'{model}, {width}x{height} image, {args.frames} frames, milliseconds')
     print(f'{machine["cpu"]}, {machine["cores"]} cores, {machine["gpu"] or "no GPU"}, torch {machine["torch"]}\n')
     print(_table(results))
     if args.json is not None:
-        report = {'model': args.model, 'image_size': [width, height], 'frames': args.frames, 'machine': machine}
+        report = {'model': model, 'image_size': [width, height], 'frames': args.frames, 'machine': machine}
         with replacing(args.json) as unfinished:
             unfinished.write_text(json.dumps({**report, 'results': results}, indent=2) + '\n', encoding='utf-8')
     return 0

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-# The packages that own these import torch or OpenCV: test/cli/test_parser.py holds the two together.
-BACKENDS = ('auto', 'torch', 'openvino')
-PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16')
+from depth_anything_ros.choices import BACKENDS, PRECISIONS
+
 _POSE = ('X', 'Y', 'Z', 'QX', 'QY', 'QZ', 'QW')
+# The package that owns these imports OpenCV: test/cli/test_parser.py holds the two together.
 COLORMAPS = ('inferno', 'magma', 'turbo', 'viridis', 'gray')
 
 
@@ -109,7 +109,7 @@ def _add_align(commands) -> None:
 
 def _add_bench(commands) -> None:
     parser = _add_command(commands, 'bench', 'measure the latency of the network on this machine', overwrites=False)
-    _add_model(parser, model='untrained-small', backend=None)
+    _add_model(parser, backend=None)
     parser.add_argument(
         '--size', type=_size, default='640x480', metavar='WxH', help='of the camera image (default: %(default)s)'
     )
@@ -185,13 +185,13 @@ def _add_command(commands, name: str, text: str, *, overwrites: bool = True) -> 
     return parser
 
 
-def _add_model(parser: argparse.ArgumentParser, model: str = '', backend: str | None = 'auto') -> None:
+def _add_model(parser: argparse.ArgumentParser, backend: str | None = 'auto') -> None:
     group = parser.add_argument_group('network')
     group.add_argument(
         '--model',
-        default=model,
+        default='',
         metavar='NAME',
-        help=f'in the catalogue (default: {model or "v2-small, or with --checkpoint what the file says of itself"})',
+        help='in the catalogue (default: tiny, or with --checkpoint what the file says of itself)',
     )
     group.add_argument('--checkpoint', default='', metavar='FILE', help='weights (.safetensors, .pth)')
     group.add_argument('--accept-license', action='store_true', help='agree to weights for non-commercial use only')
@@ -202,10 +202,10 @@ def _add_model(parser: argparse.ArgumentParser, model: str = '', backend: str | 
     )
     group.add_argument(
         '--input-size',
-        type=_positive,
-        default=518,
+        type=int,
+        default=0,
         metavar='PIXELS',
-        help='to which the shorter side is scaled, a multiple of 14 (default: %(default)s)',
+        help="to which the shorter side is scaled, a multiple of 14 (tiny: 32); 0: the model's own (default)",
     )
 
 

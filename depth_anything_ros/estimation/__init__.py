@@ -1,7 +1,6 @@
 """From an image to a prediction: preprocessing, the estimator, execution backends."""
 
 from depth_anything_ros.estimation.backends import (
-    BACKENDS,
     BackendUnavailableError,
     DeviceUnavailableError,
     PrecisionUnavailableError,
@@ -16,7 +15,6 @@ from depth_anything_ros.estimation.prediction import Prediction, Timings
 from depth_anything_ros.estimation.preprocessing import ImageShapeError, network_size, preprocess
 
 __all__ = [
-    'BACKENDS',
     'PREDICTION_ERRORS',
     'UNAVAILABLE_ERRORS',
     'BackendUnavailableError',

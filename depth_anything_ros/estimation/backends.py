@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import nn
 
+from depth_anything_ros.choices import BACKENDS, PRECISIONS
+
 if TYPE_CHECKING:
     import openvino
 
-BACKENDS = ('auto', 'torch', 'openvino')
-PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16')
 _DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 # A compiled OpenVINO network serves one input size; a robot rarely has more cameras' sizes than this.
 _COMPILED_SIZES = 4

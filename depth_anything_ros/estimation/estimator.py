@@ -40,7 +40,8 @@ class DepthEstimator:
 
     model: a name of checkpoints.catalogue(), or a DepthAnything network. checkpoint: a weight file for that name.
     device: 'auto', 'cpu', 'cuda', 'cuda:1'. precision: 'auto', 'fp32', 'bf16', 'fp16'.
-    backend: 'auto', 'torch', 'openvino'. input_size: what the image's shorter side is scaled to, in pixels.
+    backend: 'auto', 'torch', 'openvino'. input_size: what the image's shorter side is scaled to, in pixels; 0: the
+    network's own size, and the attribute says which.
 
     kind: what a Prediction of it is. canonical_focal_px: the focal length that a metric network was trained with, in
     pixels of what it saw; None of a relative one, and while nobody knows. source: where the weights came from.
@@ -56,7 +57,7 @@ class DepthEstimator:
         device: str = 'auto',
         precision: str = 'auto',
         backend: str = 'auto',
-        input_size: int = 518,
+        input_size: int = 0,
         *,
         accept_license: bool = False,
     ) -> None:
@@ -68,10 +69,12 @@ class DepthEstimator:
             else checkpoints.load(model, path=checkpoint, accept_license=accept_license)
         )
         self._multiple = network.multiple
+        input_size = input_size or network.architecture.input_size
         if input_size < self._multiple or input_size % self._multiple:
             raise ValueError(
-                f'input_size must be a positive multiple of {self._multiple}, got {input_size}; '
-                f'the nearest is {max(1, round(input_size / self._multiple)) * self._multiple}'
+                f'input_size must be a multiple of {self._multiple} for {network.architecture.name}, got {input_size}; '
+                f'the nearest is {max(1, round(input_size / self._multiple)) * self._multiple}, and 0 takes the '
+                f"model's own, {network.architecture.input_size}"
             )
         self.input_size = input_size
         self.kind = network.architecture.kind

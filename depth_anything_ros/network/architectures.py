@@ -22,6 +22,8 @@ class Architecture:
             convolutional encoder, timm's indices of its levels.
         features: channels of the head's fusion path.
         channels: channels of the head's four input levels, finest first.
+        input_size: what an image's shorter side is scaled to for this network, in pixels, unless somebody asks for
+            another size: what it was trained at.
         max_depth: metres that the metric head's sigmoid spans, or None for a relative network.
         canonical_focal_px: focal length of a metric network's training images, in pixels of what it saw, or None if
             there is none or nobody knows.
@@ -33,6 +35,7 @@ class Architecture:
     taps: tuple[int, int, int, int]
     features: int
     channels: tuple[int, int, int, int]
+    input_size: int = 518
     max_depth: float | None = None
     canonical_focal_px: float | None = None
 
@@ -67,13 +70,15 @@ _SIZES = {
 # 1242x375 with 725.0087 px (intrinsic.txt of Virtual KITTI 2) seen as 1722x518.
 _METRIC = {'indoor': (20.0, 596.11), 'outdoor': (80.0, 1003.34)}
 
-# EfficientNet-Lite under the same head: for machines without a GPU. Levels of stride 4, 8, 16 and 32.
+# EfficientNet-Lite under the same head: for machines without a GPU. Levels of stride 4, 8, 16 and 32. The weights of
+# `tiny` come with this package, those of the others from somebody's training.
 _LITE = {
     'lite0': ('tf_efficientnet_lite0', (24, 40, 112, 320)),
     'lite1': ('tf_efficientnet_lite1', (24, 40, 112, 320)),
     'lite2': ('tf_efficientnet_lite2', (24, 48, 120, 352)),
 }
-_LITE_FEATURES = 64
+_LITE_FEATURES, _TINY_FEATURES = 64, 32
+_LITE_INPUT_SIZE = 256
 
 
 def _table() -> dict[str, Architecture]:
@@ -87,12 +92,13 @@ def _table() -> dict[str, Architecture]:
         for scene, (max_depth, focal_px) in _METRIC.items()
     ]
     lite = [
-        Architecture(name, encoder, channels[-1], (1, 2, 3, 4), _LITE_FEATURES, channels)
+        Architecture(name, encoder, channels[-1], (1, 2, 3, 4), _LITE_FEATURES, channels, _LITE_INPUT_SIZE)
         for name, (encoder, channels) in _LITE.items()
     ]
-    return {network.name: network for network in (*relative, *v1, *metric, *lite)}
+    tiny = replace(lite[2], name='tiny', features=_TINY_FEATURES)
+    return {network.name: network for network in (tiny, *relative, *v1, *metric, *lite)}
 
 
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(_table())
-"""All networks by name: `v2-small|base|large|giant`, `v1-small|base|large`, `v2-small|base|large-indoor|outdoor`,
-and `lite0|1|2`, which are not of the papers."""
+"""All networks by name: `tiny`, `v2-small|base|large|giant`, `v1-small|base|large`,
+`v2-small|base|large-indoor|outdoor` and `lite0|1|2`. `tiny` and `lite*` are not of the papers."""

@@ -1,6 +1,5 @@
 """The DINOv2 Vision Transformer: timm's blocks under the official position embedding."""
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,6 +28,9 @@ class DinoV2Encoder(nn.Module):
             timm_name: a `vit_*_patch14_dinov2` of timm.
             taps: the blocks (counted from 0) whose output is returned.
         """
+        # To import it takes seconds, which networks with another encoder need not wait for.
+        import timm  # noqa: PLC0415
+
         super().__init__()
         self.taps = taps
         # LayerScale starts at 1 as in the official code: timm's 1e-5 would make every block a no-op until trained.

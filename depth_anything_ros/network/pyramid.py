@@ -1,17 +1,17 @@
 """Convolutional encoders whose own levels are the pyramid: small networks for machines without a GPU."""
 
-import timm
 import torch
 from torch import Tensor, nn
 
 from depth_anything_ros.network.architectures import IMAGE_MEAN, IMAGE_STD
+from depth_anything_ros.network.efficientnet import DEVIATION, MEAN, EfficientNetLite
 
 MULTIPLE = 32
 """Stride of the coarsest level in pixels; image sides are multiples of it."""
 
 
 class PyramidEncoder(nn.Module):
-    """EfficientNet-Lite (Liu and Tan 2020, the variants of EfficientNet without squeeze-and-excitation) by timm.
+    """EfficientNet-Lite for images that are normalised as the other networks'.
 
     Batch normalisation keeps the statistics it was loaded with, in training too: batches of depth training are small,
     and perturbed images must not move the statistics that clean ones are seen with.
@@ -21,15 +21,13 @@ class PyramidEncoder(nn.Module):
         """Build with random weights.
 
         Args:
-            timm_name: a `tf_efficientnet_lite*` of timm, or another with `features_only`.
-            taps: timm's indices of the levels with strides 4, 8, 16 and 32.
+            timm_name: `tf_efficientnet_lite0`, `1` or `2`.
+            taps: indices of the levels with strides 4, 8, 16 and 32, as timm counts them.
         """
         super().__init__()
-        self.levels = timm.create_model(timm_name, pretrained=False, features_only=True, out_indices=taps)
-        # Images come normalised as for DINOv2; these encoders were trained with another mean and deviation.
-        config = self.levels.default_cfg
-        scale = torch.tensor(IMAGE_STD) / torch.tensor(config['std'])
-        shift = (torch.tensor(IMAGE_MEAN) - torch.tensor(config['mean'])) / torch.tensor(config['std'])
+        self.levels = EfficientNetLite(timm_name, taps)
+        scale = torch.tensor(IMAGE_STD) / DEVIATION
+        shift = (torch.tensor(IMAGE_MEAN) - MEAN) / DEVIATION
         self.register_buffer('scale', scale.view(3, 1, 1), persistent=False)
         self.register_buffer('shift', shift.view(3, 1, 1), persistent=False)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from threading import Thread
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
@@ -19,8 +19,6 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 
 from depth_anything_ros.alignment import Aligner, View
-from depth_anything_ros.checkpoints import name_or_default
-from depth_anything_ros.estimation import PREDICTION_ERRORS, UNAVAILABLE_ERRORS, DepthEstimator, Prediction
 from depth_anything_ros.geometry import Camera, CameraInfoError, Cameras, mark_depth
 from depth_anything_ros.messages import (
     ImageError,
@@ -40,9 +38,9 @@ from depth_anything_ros.node.parameters import SettingsError
 from depth_anything_ros.node.settings import Settings
 from depth_anything_ros.node.transforms import TfTransforms
 
-# The user's to mend, so one line and no traceback. ValueError: a precision or an input size that cannot be.
-CONFIGURATION_ERRORS = (*UNAVAILABLE_ERRORS, ValueError)
-FRAME_ERRORS = (ImageError, *PREDICTION_ERRORS)
+if TYPE_CHECKING:
+    from depth_anything_ros.estimation import DepthEstimator, Prediction
+
 # How long a worker may take to finish its frame before we stop waiting for it.
 _JOIN_S = 30.0
 
@@ -100,22 +98,13 @@ class DepthNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and offer the topics; FAILURE, with the reason in the log, if there is no model."""
-        settings = self._settings
         try:
-            self._estimator = DepthEstimator(
-                name_or_default(settings.model, settings.checkpoint),
-                settings.checkpoint or None,
-                settings.device,
-                settings.precision,
-                settings.backend,
-                settings.input_size,
-                accept_license=settings.accept_license,
-            )
+            self._estimator = self._load_model()
             # Here rather than with the first frame, which would wait for it.
             self.get_logger().debug(str(bridge_report()))
             self._outputs = Outputs(self)
             self._alignment_topic = AlignmentTopic(self)
-        except CONFIGURATION_ERRORS as error:
+        except SettingsError as error:  # the user's to mend, so one line and no traceback
             return self._fail(str(error))
         except Exception:  # rclpy would swallow it without a word
             return self._fail(traceback.format_exc())
@@ -177,6 +166,25 @@ class DepthNode(LifecycleNode):
         self._stop()
         logging.getLogger('depth_anything_ros').removeHandler(self._log_handler)
         super().destroy_node()
+
+    def _load_model(self) -> DepthEstimator:
+        # Not at the top: torch takes seconds to import, in which the middleware finds who else is there.
+        from depth_anything_ros.checkpoints import name_or_default  # noqa: PLC0415
+        from depth_anything_ros.estimation import UNAVAILABLE_ERRORS, DepthEstimator  # noqa: PLC0415
+
+        settings = self._settings
+        try:
+            return DepthEstimator(
+                name_or_default(settings.model, settings.checkpoint),
+                settings.checkpoint or None,
+                settings.device,
+                settings.precision,
+                settings.backend,
+                settings.input_size,
+                accept_license=settings.accept_license,
+            )
+        except (*UNAVAILABLE_ERRORS, ValueError) as error:  # ValueError: a precision or an input size that cannot be
+            raise SettingsError(str(error)) from error
 
     def _fail(self, reason: str) -> TransitionCallbackReturn:
         self.get_logger().fatal(reason)
@@ -312,10 +320,12 @@ class DepthNode(LifecycleNode):
     # The worker's thread
 
     def _work(self, slot: Latest[_Frame]) -> None:
+        from depth_anything_ros.estimation import PREDICTION_ERRORS  # noqa: PLC0415 - as _load_model
+
         while (frame := slot.take()) is not None:
             try:
                 self._process(frame)
-            except FRAME_ERRORS as error:
+            except (ImageError, *PREDICTION_ERRORS) as error:
                 self._statistics.note_rejection(str(error))
                 self._complaints.warn(f'frame rejected: {error}')
             except Exception as error:  # a bug or a full GPU must not end the stream, and is said aloud

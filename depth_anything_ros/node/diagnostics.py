@@ -6,12 +6,15 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from threading import Lock
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from depth_anything_ros.alignment import Alignment, AlignmentState
-from depth_anything_ros.estimation import DepthEstimator
+
+if TYPE_CHECKING:
+    from depth_anything_ros.estimation import DepthEstimator
 
 _WINDOW_S = 5.0
 _LOSS_ADVICE = 'let driver and node both use config/fastdds.xml (README, Troubleshooting)'

@@ -18,8 +18,7 @@ from depth_anything_ros.alignment import (
     parameters_of,
     source_types,
 )
-from depth_anything_ros.estimation import BACKENDS
-from depth_anything_ros.estimation.backends import PRECISIONS
+from depth_anything_ros.choices import BACKENDS, PRECISIONS
 from depth_anything_ros.geometry import COLORMAPS
 from depth_anything_ros.geometry.transforms import FixedTransforms
 from depth_anything_ros.node.inputs import MessageTypeError, message_type
@@ -61,11 +60,13 @@ class Settings:
 
     model: str = _parameter(
         '',
-        'Name of the network in the catalogue; empty: v2-small, or what the checkpoint file says of itself.',
+        'Name of the network in the catalogue; empty: tiny, or what the checkpoint file says of itself.',
         live=False,
     )
     checkpoint: str = _parameter(
-        '', 'Path of a weight file for that model; empty: the hub cache, then a download.', live=False
+        '',
+        'Path of a weight file for that model; empty: the packaged one, or the hub cache, then a download.',
+        live=False,
     )
     accept_license: bool = _parameter(
         False, 'Agree to the licence of weights that may not be used commercially.', live=False
@@ -74,9 +75,9 @@ class Settings:
     precision: str = _parameter('auto', 'What the network computes in.', choices=PRECISIONS, live=False)
     backend: str = _parameter('auto', 'What runs the network.', choices=BACKENDS, live=False)
     input_size: int = _parameter(
-        518,
-        'Pixels to which the shorter side is scaled for the network; a multiple of 14.',
-        between=(14, 4096),
+        0,
+        "Pixels to which the shorter side is scaled for the network, a multiple of 14 (tiny: 32); 0: the model's own.",
+        between=(0, 4096),
         live=False,
     )
     image_transport: str = _parameter(

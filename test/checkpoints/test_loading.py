@@ -5,6 +5,7 @@ import logging
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from depth_anything_ros.checkpoints import (
@@ -91,6 +92,27 @@ def test_saved_network_loads_without_a_name(small, output, tmp_path):
     assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ['mine.safetensors']
 
 
+def test_network_saved_in_half_the_bytes_loads_like_any_other(small, output, tmp_path):
+    whole, half = tmp_path / 'whole.safetensors', tmp_path / 'half.safetensors'
+    save(small, whole)
+    save(small, half, torch.float16)
+    assert half.stat().st_size < 0.51 * whole.stat().st_size
+    with safe_open(half, framework='pt') as file:
+        assert file.metadata()['dtype'] == 'float16'
+    model = load(None, half)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert torch.allclose(output(model), output(small), rtol=0.01, atol=1e-3)
+
+
+def test_weight_too_large_for_half_the_bytes_is_refused(tmp_path):
+    model = DepthAnything.from_name('lite0')
+    with torch.no_grad():
+        model.head.output.bias.fill_(1e6)
+    with pytest.raises(ValueError, match=r'head\.output\.bias has a value of 1e\+06, too large for torch\.float16'):
+        save(model, tmp_path / 'half.safetensors', torch.float16)
+    assert list(tmp_path.glob('*.safetensors')) == []
+
+
 def test_saved_metric_network_keeps_its_range(tmp_path):
     model = DepthAnything.from_name('v2-small-outdoor')
     save(model, tmp_path / 'metric.safetensors')
@@ -163,18 +185,13 @@ def test_weights_of_another_size_are_named(official_file):
 
 @pytest.mark.parametrize('path', [None, ''])
 def test_no_name_and_no_path_is_refused(path):
-    with pytest.raises(UnknownModelError, match='name a model: one of v2-small'):
+    with pytest.raises(UnknownModelError, match='name a model: one of tiny, v2-small'):
         load('', path)
 
 
 def test_unknown_name_is_refused_with_the_choices():
     with pytest.raises(UnknownModelError, match=r"'v2-smal'.*v2-small.*untrained-small"):
         load('v2-smal')
-
-
-def test_tiny_is_promised_for_later(official_file):
-    with pytest.raises(UnknownModelError, match='later version'):
-        load('tiny', official_file)
 
 
 def test_non_commercial_licence_must_be_accepted_even_for_a_local_file(official_file, caplog):

@@ -194,6 +194,13 @@ def test_an_empty_folder_is_an_error(run, tmp_path, capsys):
     assert 'no pictures' in capsys.readouterr().err
 
 
+def test_without_a_model_the_packaged_one_is_run(run, picture, save, tmp_path):
+    path, out = save('a.png', picture()), tmp_path / 'out'
+    assert run('image', path, '--output', out, '--format', 'npy', model=()) == 0
+    expected = pipeline.DepthEstimator('tiny')(picture()).values
+    np.testing.assert_allclose(np.load(out / 'a_depth.npy'), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_an_untrained_model_says_that_its_depth_means_nothing(picture, save, tmp_path, capsys):
     from depth_anything_ros.cli.main import main
 

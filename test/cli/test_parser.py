@@ -9,15 +9,12 @@ import yaml
 from depth_anything_ros.checkpoints import DEFAULT_MODEL
 from depth_anything_ros.cli import parser
 from depth_anything_ros.cli.main import main
-from depth_anything_ros.estimation.backends import BACKENDS, PRECISIONS
 from depth_anything_ros.geometry import COLORMAPS
 
 PARAMETERS = Path(__file__).resolve().parents[2] / 'config' / 'depth.yaml'
 
 
 def test_choices_are_those_of_the_libraries():
-    assert parser.BACKENDS == BACKENDS
-    assert parser.PRECISIONS == PRECISIONS
     assert tuple(COLORMAPS) == parser.COLORMAPS
 
 
@@ -40,7 +37,12 @@ def test_defaults_are_those_of_the_node():
         'stride': 'points.stride',
     }.items():
         assert getattr(args, name) == node[parameter], name
-    assert DEFAULT_MODEL == 'v2-small'
+
+
+def test_help_names_the_default_model(capsys):
+    with pytest.raises(SystemExit):
+        main(['bench', '--help'])
+    assert f'(default: {DEFAULT_MODEL},' in ' '.join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize('command', ['bag', 'align'])

@@ -142,12 +142,20 @@ def test_openvino_gives_what_torch_gives(estimator):
         ({'precision': 'int3'}, PrecisionUnavailableError, 'int3'),
         ({'backend': 'steam'}, BackendUnavailableError, 'steam'),
         ({'input_size': 500}, ValueError, 'nearest is 504'),
-        ({'input_size': 0}, ValueError, 'multiple of 14'),
+        ({'input_size': -14}, ValueError, 'multiple of 14 for v2-small'),
+        ({'model': 'tiny', 'input_size': 252}, ValueError, 'multiple of 32 for tiny.*256, and 0 takes .* own, 256'),
     ],
 )
 def test_settings_that_cannot_be_are_refused_with_the_reason(settings, error, text):
     with pytest.raises(error, match=text):
-        DepthEstimator('untrained-small', **settings)
+        DepthEstimator(**{'model': 'untrained-small', **settings})
+
+
+@pytest.mark.parametrize(('model', 'size'), [('tiny', 256), ('untrained-small', 518)])
+def test_without_an_input_size_a_network_sees_what_it_was_trained_at(model, size):
+    estimator = DepthEstimator(model, device='cpu')
+    assert estimator.input_size == size
+    assert min(estimator(picture()).network_size) == size
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA GPU')

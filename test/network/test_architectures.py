@@ -10,7 +10,7 @@ SIZES = ('small', 'base', 'large')
 def test_table_holds_all_published_networks():
     relative = {f'{version}-{size}' for version in ('v1', 'v2') for size in SIZES}
     metric = {f'v2-{size}-{scene}' for size in SIZES for scene in ('indoor', 'outdoor')}
-    assert set(ARCHITECTURES) == relative | metric | {'v2-giant', 'lite0', 'lite1', 'lite2'}
+    assert set(ARCHITECTURES) == relative | metric | {'v2-giant', 'tiny', 'lite0', 'lite1', 'lite2'}
     assert all(ARCHITECTURES[name].name == name for name in ARCHITECTURES)
 
 
@@ -21,6 +21,14 @@ def test_v1_and_v2_differ_only_in_taps(size):
     assert v1.taps != v2.taps
     same = ('encoder', 'width', 'blocks', 'features', 'channels', 'max_depth')
     assert all(getattr(v1, field) == getattr(v2, field) for field in same)
+
+
+@pytest.mark.parametrize('name', ARCHITECTURES)
+@pytest.mark.usefixtures('without_memory')
+def test_every_network_takes_images_of_its_own_size(name):
+    network = DepthAnything.from_name(name)
+    assert network.architecture.input_size == (256 if network.architecture.pyramid else 518)
+    assert network.architecture.input_size % network.multiple == 0
 
 
 def test_only_metric_networks_claim_depth():

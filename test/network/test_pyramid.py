@@ -1,13 +1,15 @@
 """The convolutional networks: the same head and the same contract on another encoder."""
 
 import pytest
+import timm
 import torch
 
 from depth_anything_ros import checkpoints
 from depth_anything_ros.estimation import DepthEstimator
 from depth_anything_ros.network import ARCHITECTURES, DepthAnything
+from depth_anything_ros.network.pyramid import PyramidEncoder
 
-LITE = ('lite0', 'lite1', 'lite2')
+LITE = ('lite0', 'lite1', 'lite2', 'tiny')
 
 
 @pytest.fixture
@@ -24,6 +26,29 @@ def test_the_table_says_what_the_encoder_gives(name):
     assert tuple(level.shape[1] for level in maps) == network.architecture.channels
     assert [tuple(level.shape[-2:]) for level in maps] == [(16, 24), (8, 12), (4, 6), (2, 3)]
     assert sum(p.numel() for p in network.parameters()) < 6e6
+
+
+@pytest.mark.parametrize('name', LITE)
+def test_the_encoder_is_timms_to_the_last_bit(name):
+    """Names, the weights that a seed gives, the output, and what random numbers come next, such as the head's."""
+    architecture = ARCHITECTURES[name]
+    found, following = [], []
+    with torch.random.fork_rng():
+        for make in (
+            lambda: PyramidEncoder(architecture.encoder, architecture.taps).levels,
+            lambda: timm.create_model(architecture.encoder, features_only=True, out_indices=architecture.taps),
+        ):
+            torch.manual_seed(0)
+            found.append(make().eval())
+            following.append(torch.rand(1))
+    ours, theirs = found
+    weights = theirs.state_dict()
+    assert list(ours.state_dict()) == list(weights)
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in ours.state_dict().items())
+    assert torch.equal(*following)
+    image = torch.randn(2, 3, 64, 96)
+    for level, expected in zip(ours(image), theirs(image), strict=True):
+        assert torch.equal(level, expected)
 
 
 def test_the_output_has_the_size_of_the_image_and_another_image_is_refused(lite0):

@@ -2,8 +2,7 @@
 
 import os
 import random
-import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import pytest
 
@@ -15,8 +14,7 @@ os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 os.environ['ROS_LOCALHOST_ONLY'] = '1' if os.environ.get('ROS_DISTRO') == 'humble' else '0'
 
 import rclpy
-from dds_client import Client
-from rclpy.executors import SingleThreadedExecutor
+from dds_client import Client, spinning
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
@@ -31,28 +29,6 @@ def ros():
     rclpy.init()
     yield
     rclpy.try_shutdown()
-
-
-@contextmanager
-def spinning(*nodes):
-    """Each node on an executor and a thread of its own."""
-    executors, threads = [], []
-    for node in nodes:
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        thread = threading.Thread(target=executor.spin, daemon=True)
-        thread.start()
-        executors.append(executor)
-        threads.append(thread)
-    try:
-        yield
-    finally:
-        for executor in executors:
-            executor.shutdown()
-        for thread in threads:
-            thread.join()
-        for node in nodes:
-            node.destroy_node()
 
 
 @pytest.fixture

@@ -2,9 +2,11 @@
 
 import threading
 import time
+from contextlib import contextmanager
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
@@ -101,6 +103,28 @@ class Client(Node):
         if not self.diagnostics:
             return 'no diagnostics'
         return '; '.join(f'{status.name}: {status.message}' for status in self.diagnostics[-1].status)
+
+
+@contextmanager
+def spinning(*nodes):
+    """Each node on an executor and a thread of its own."""
+    executors, threads = [], []
+    for node in nodes:
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        thread = threading.Thread(target=executor.spin, daemon=True)
+        thread.start()
+        executors.append(executor)
+        threads.append(thread)
+    try:
+        yield
+    finally:
+        for executor in executors:
+            executor.shutdown()
+        for thread in threads:
+            thread.join()
+        for node in nodes:
+            node.destroy_node()
 
 
 def values_of(status):

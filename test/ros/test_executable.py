@@ -6,7 +6,10 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+from dds_client import Client, depth_of, picture, spinning
+from sensor_msgs.msg import Image
 
 SMALL = ['-p', 'model:=untrained-small', '-p', 'input_size:=42']
 
@@ -32,6 +35,7 @@ def run(*arguments, timeout_s=120.0):
         (['-p', 'checkpoint:=/no/such/file.pth'], '/no/such/file.pth'),
         ([*SMALL, '-p', 'device:=cuda:99'], 'cuda:99'),
         ([*SMALL, '-p', 'input_size:=43'], 'multiple of 14'),
+        (['-p', 'input_size:=252'], 'multiple of 32 for tiny'),
         ([*SMALL, '-p', 'range.min_m:=50.0'], 'range.max_m'),
         ([*SMALL, '-p', 'range.max_m:=8'], 'range.max_m'),
         ([*SMALL, '-p', 'points.stride:=0'], 'points.stride'),
@@ -52,6 +56,32 @@ def test_a_start_that_fails_for_a_reason_nobody_foresaw_is_not_silent(topic):
     result = run(*SMALL, '-p', f'qos_overrides./{topic}.reliability:=bogus')
     assert result.returncode == 1
     assert 'bogus' in result.stderr
+
+
+def test_with_no_parameters_at_all_there_is_depth(tmp_path):
+    """Where there is no network, no cache and no GPU, either."""
+    client, image = Client(), picture(120, 160)
+    client.listen('relative/image', Image)
+
+    def see():
+        client.send(image)
+        time.sleep(0.1)  # as a camera does
+        return client.received['relative/image']
+
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'depth_anything_ros.node.main'],
+        env={**os.environ, 'HF_HUB_OFFLINE': '1', 'HOME': str(tmp_path)},
+    )
+    try:
+        with spinning(client):
+            disparity = depth_of(client.wait_for(see, 'depth', timeout_s=60.0)[0])
+            assert client.status('model').message == 'tiny'
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=20.0)
+    assert disparity.shape == image.shape[:2]
+    assert np.isfinite(disparity).all()
+    assert np.ptp(disparity) > 0.0
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])

@@ -24,7 +24,7 @@ from training.evaluation.results import RESULTS, Result
 from training.evaluation.running import choose, evaluate, pick
 from training.evaluation.scoring import check_served
 from training.evaluation.table import Section, markdown
-from training.initial import official_input_size, trained_network, weights_fingerprint
+from training.initial import trained_network, weights_fingerprint
 from training.recipe import free, settings_fingerprint
 from training.run import Run
 
@@ -40,7 +40,7 @@ class EvaluatedModel:
         name: in tables and file names.
         checkpoint: its file, or the name of a published one.
         architecture: of a file that does not say which network it holds, as the official .pth files.
-        input_size: what the image's shorter side is scaled to, in pixels; 0: 518, or the nearest the network takes.
+        input_size: what the image's shorter side is scaled to, in pixels; 0: the network's own.
         paper: the row of the papers to compare with; '': that of the checkpoint's name, if it is a published one.
     """
 
@@ -174,7 +174,7 @@ def _open(data: EvaluatedData, settings: Settings) -> _Opened:
 def _check(model: EvaluatedModel, opened: list[_Opened], settings: Settings) -> str:
     """The digest of a network's weights; raises if it cannot be evaluated, before the work begins."""
     network = load_model(model, settings.accept_license)
-    _input_size(model, network)
+    _check_input_size(model, network)
     for data in opened:
         check_served(network.architecture.kind, data.protocol, f'{model.name} on {data.name}')
     return weights_fingerprint(network)
@@ -199,17 +199,16 @@ def open_estimator(model: EvaluatedModel, settings: Settings) -> DepthEstimator:
             device=settings.device,
             precision=settings.precision,
             backend=settings.backend,
-            input_size=_input_size(model, network),
+            input_size=model.input_size,
         )
     except (*UNAVAILABLE_ERRORS, PrecisionUnavailableError) as error:
         raise RecipeError(f'{model.name}: {error}') from error
 
 
-def _input_size(model: EvaluatedModel, network: DepthAnything) -> int:
+def _check_input_size(model: EvaluatedModel, network: DepthAnything) -> None:
     multiple = network.multiple
     if model.input_size < 0 or model.input_size % multiple:
         raise RecipeError(f'{model.name}: input_size must be a multiple of {multiple}, got {model.input_size}')
-    return model.input_size or official_input_size(multiple)
 
 
 def _evaluate_model(model: EvaluatedModel, opened: list[_Opened], settings: Settings, current: Run) -> None:

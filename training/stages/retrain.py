@@ -47,7 +47,7 @@ class Settings:
         baseline: what the new network is compared with, a file or a published name; '': what the student starts from
             (student.checkpoint), else the teacher.
         baseline_architecture: of a baseline's file that does not say which network it holds.
-        input_size: of the comparison, what images' shorter side is scaled to; 0: 518, or the nearest.
+        input_size: of the comparison, what images' shorter side is scaled to; 0: the network's own.
         pictures: how many held-out images the evaluation's report shows.
         ingest, label, student: of these stages; what retrain itself fills must stay empty there.
     """

@@ -44,6 +44,7 @@ class Settings(TrainSettings):
     alignment_margin: float = 0.85
     frozen_encoder: str = free(INITIAL)
     strong: bool = True
+    strong_labelled: bool = False
     cutmix: float = 0.5
     flip: float = 0.5
     mask_sky: bool = False
@@ -105,8 +106,8 @@ def _streams(settings: Settings, multiple: int) -> list[Stream]:
     count = settings.batch_size - settings.labelled_per_batch
     streams = [Stream(UNLABELLED, make_datasets(settings.unlabelled), count, view, settings.cutmix)]
     if settings.labelled:
-        clean = TrainView(**shared, mask_sky=settings.mask_sky)
-        streams.append(Stream(LABELLED, make_datasets(settings.labelled), settings.labelled_per_batch, clean))
+        labelled_view = TrainView(**shared, strong=settings.strong_labelled, mask_sky=settings.mask_sky)
+        streams.append(Stream(LABELLED, make_datasets(settings.labelled), settings.labelled_per_batch, labelled_view))
     return streams
 
 

@@ -22,7 +22,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
-from depth_anything_ros.checkpoints import UNTRAINED
+from depth_anything_ros.checkpoints import UNTRAINED, name_or_default
 from depth_anything_ros.cli.ply import write_ply
 from depth_anything_ros.geometry import colorize
 from depth_anything_ros.messages import stamp_ns, to_rgb
@@ -108,7 +108,8 @@ def main() -> int:
     if problem:
         print(f'demo: {problem}', file=sys.stderr)
         return 1
-    report = _report(subscriber, scene, arguments.model, untrained)
+    name = name_or_default(arguments.model, arguments.checkpoint) or arguments.checkpoint
+    report = _report(subscriber, scene, name, untrained)
     print(report)
     _write(output, subscriber, scene, report)
     print(f'\nWritten to {output}/: {", ".join(sorted(path.name for path in output.iterdir()))}')
@@ -131,7 +132,7 @@ def config_file(name: str) -> Path:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--model', default=UNTRAINED, help='name in the catalogue')
+    parser.add_argument('--model', default='', help="name in the catalogue; empty: the node's default")
     parser.add_argument('--checkpoint', default='', help='weight file of that model')
     parser.add_argument('--output', type=Path, default=Path('demo'))
     return parser.parse_args()

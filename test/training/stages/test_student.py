@@ -37,6 +37,27 @@ def test_pseudo_labels_are_perturbed_and_mixed_and_labelled_images_are_not(small
     unlabelled, labelled = task.streams
     assert (unlabelled.count, unlabelled.view.strong, unlabelled.cutmix) == (4, True, 0.25)
     assert (labelled.count, labelled.view.strong, labelled.cutmix) == (2, False, 0.0)
+    settings.strong_labelled = True
+    assert student.prepare(settings).streams[1].view.strong
+
+
+def test_a_checkpoint_gives_all_of_it_or_its_encoder(small_shards, tmp_path):
+    network, other = initial_network('lite0', 'random', seed=1), initial_network('lite0', 'random')
+    checkpoints.save(network, tmp_path / 'teacher.safetensors')
+    settings = settings_of(*small_shards, tmp_path, checkpoint=str(tmp_path / 'teacher.safetensors'))
+    for reset_head, head in ((False, network.head), (True, other.head)):
+        settings.reset_head = reset_head
+        started = student.prepare(settings).network
+        assert torch.equal(started.encoder.levels.conv_stem.weight, network.encoder.levels.conv_stem.weight)
+        assert torch.equal(started.head.smooth.weight, head.smooth.weight)
+
+
+def test_a_narrower_head_takes_the_encoder_of_a_wider_network_alone(small_shards, tmp_path):
+    checkpoints.save(initial_network('lite2', 'random'), tmp_path / 'teacher.safetensors')
+    changes = {'architecture': 'tiny', 'checkpoint': str(tmp_path / 'teacher.safetensors')}
+    assert student.prepare(settings_of(*small_shards, tmp_path, reset_head=True, **changes)).network.head.output
+    with pytest.raises(RecipeError, match='cannot start tiny'):
+        student.prepare(settings_of(*small_shards, tmp_path, **changes))
 
 
 def test_the_frozen_encoder_is_that_of_the_start_and_stays(small_shards, tmp_path):

@@ -1,0 +1,98 @@
+"""The model in the package: what may be relied on of it, and that nothing else is needed."""
+
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from skimage import data
+
+from depth_anything_ros.checkpoints import (
+    DEFAULT_MODEL,
+    CheckpointUnavailableError,
+    CorruptCheckpointError,
+    catalogue,
+    load,
+    loading,
+)
+from depth_anything_ros.estimation import DepthEstimator
+
+
+@pytest.fixture(scope='module')
+def tiny():
+    return load('tiny')
+
+
+def ranks(values):
+    order = np.empty(values.size)
+    order[np.argsort(values, kind='stable')] = np.arange(values.size)
+    return order
+
+
+def test_it_is_the_default_and_the_only_one_in_the_package():
+    assert DEFAULT_MODEL == 'tiny'
+    assert [entry.name for entry in catalogue() if entry.packaged] == ['tiny']
+
+
+def test_it_is_small_trained_and_free(tiny):
+    assert tiny.source.checkpoint.stat().st_size <= 12e6
+    assert sum(parameter.numel() for parameter in tiny.parameters()) <= 6e6
+    assert (tiny.source.trained, tiny.source.licence) == (True, 'Apache-2.0')
+    assert {str(tensor.dtype) for tensor in tiny.parameters()} == {'torch.float32'}
+
+
+def test_it_loads_where_there_is_no_network_and_no_home(monkeypatch, tmp_path):
+    def refuse(*arguments, **options):
+        raise AssertionError('a socket was opened')
+
+    monkeypatch.setattr(socket, 'socket', refuse)
+    monkeypatch.setattr(socket, 'getaddrinfo', refuse)
+    monkeypatch.setenv('HOME', str(tmp_path / 'nowhere'))
+    load('tiny')
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_loading_it_imports_neither_timm_nor_the_hubs_client():
+    """Each would make the node start seconds later."""
+    code = "import sys; from depth_anything_ros.checkpoints import load; load('tiny')\n"
+    code += "print(sorted({'timm', 'torchvision', 'huggingface_hub'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == '[]'
+
+
+@pytest.mark.parametrize('name', ['tiny', None])
+def test_a_copy_of_it_loads_by_path(tiny, tmp_path, name):
+    copy = tmp_path / 'copy.safetensors'
+    copy.write_bytes(tiny.source.checkpoint.read_bytes())
+    assert load(name, copy).source.sha256 == tiny.source.sha256
+
+
+def test_a_package_without_its_weights_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setattr(loading, '_WEIGHTS', tmp_path)
+    with pytest.raises(CheckpointUnavailableError, match=r'tiny\.safetensors is not there.*install it again'):
+        load('tiny')
+
+
+def test_one_changed_bit_of_it_is_noticed(tiny, monkeypatch, tmp_path):
+    content = bytearray(tiny.source.checkpoint.read_bytes())
+    content[-1] ^= 1
+    (tmp_path / 'tiny.safetensors').write_bytes(content)
+    monkeypatch.setattr(loading, '_WEIGHTS', tmp_path)
+    with pytest.raises(CorruptCheckpointError, match=r'tiny\.safetensors is damaged.*install it again'):
+        load('tiny')
+
+
+def test_its_disparity_of_a_photograph_is_finite_and_not_flat(tiny):
+    disparity = DepthEstimator(tiny, device='cpu', precision='fp32')(data.astronaut()).values
+    assert np.isfinite(disparity).all()
+    assert disparity.min() >= 0.0
+    assert disparity.std() > 0.01 * disparity.mean()
+
+
+def test_what_is_near_in_a_photograph_is_near_to_it(tiny):
+    """Spearman's correlation with the true disparity of a real stereo pair; reversed it would be negative."""
+    image, _, truth = data.stereo_motorcycle()
+    known = np.isfinite(truth)
+    disparity = DepthEstimator(tiny, device='cpu', precision='fp32')(image).values
+    assert np.corrcoef(ranks(disparity[known]), ranks(truth[known]))[0, 1] > 0.5
