@@ -32,7 +32,8 @@ train-tiny: $(READY)
 	$(TRAIN) ingest --recipe tiny-photos 'images=[{type: images, path: "$(PHOTOS)"}]'
 	$(TRAIN) label --recipe tiny-labels
 	$(TRAIN) student --recipe tiny-student
-	$(BIN)/python -m training.builtin train-tiny/student/model.safetensors train-tiny/tiny.safetensors
+	$(TRAIN) student --recipe tiny-finish
+	$(BIN)/python -m training.builtin train-tiny/finish/model.safetensors train-tiny/tiny.safetensors
 
 # The built-in model's numbers in the README. DATA has the folders hololens and dgp, see docs/tiny.md.
 DATA ?=
