@@ -1,6 +1,5 @@
 """From a name, a path or both to a network that is ready to run."""
 
-import hashlib
 import json
 import logging
 import os
@@ -163,7 +162,7 @@ def _packaged(entry: CatalogueEntry) -> Path:
     remedy = 'it comes with this package: install it again'
     if not path.is_file():
         raise CheckpointUnavailableError(f'{entry.name}: {path} is not there; {remedy}')
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = WeightSource(entry.name, trained=True, checkpoint=path).sha256
     if found != entry.sha256:
         raise CorruptCheckpointError(f'{path} is damaged (sha256 {found}, expected {entry.sha256}); {remedy}')
     return path
