@@ -50,8 +50,6 @@ class EfficientNetLite(nn.Module):
         self._outputs = {_LEVELS[level] for level in levels}
         self.conv_stem = _Convolution(3, _STEM_CHANNELS, kernel_size=3, stride=2)
         self.bn1 = _norm(_STEM_CHANNELS)
-        # timm tries a layer out here. With its random numbers a seed gives the same network as there, head included.
-        _ = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
         stages, channels = [], _STEM_CHANNELS
         for index, (kernel_size, stride, expansion, base, repeats) in enumerate(_STAGES):
             outputs = _scaled(base, width)

@@ -35,6 +35,7 @@ from training.recipe import free
 from training.run import Run
 
 if TYPE_CHECKING:
+    from training.synthesis.library import Library
     from training.synthesis.photos import Photos
 
 KINDS = ('room', 'corridor', 'street', 'yard', 'tabletop')
@@ -51,6 +52,8 @@ class Settings:
 
     Attributes:
         textures: a folder or URL of pictures to use on walls, posters and things; '' for procedural textures alone.
+        things: a folder of furniture libraries of Sweet Home 3D (.sh3f), whose models stand in the scenes beside
+            procedural ones; '' for procedural ones alone.
         output: folder or URL of the shards.
         scenes: how many worlds are built.
         views_per_scene: pictures of each.
@@ -64,6 +67,7 @@ class Settings:
     """
 
     textures: str = free('')
+    things: str = free('')
     output: str = free('')
     scenes: int = 1000
     views_per_scene: int = 8
@@ -129,7 +133,7 @@ def run(settings: Settings) -> dict[str, Any]:
 
     Raises:
         TrainingError: trimesh or embreex is missing; a process was killed.
-        DataError: `textures` holds no pictures, or hardly any that can be read.
+        DataError: `textures` holds no pictures, or hardly any that can be read; `things` no library.
         MismatchError: the output is of another recipe.
         OSError: the disk is full.
     """
@@ -137,13 +141,16 @@ def run(settings: Settings) -> dict[str, Any]:
         raise TrainingError(
             f"synthesize needs {' and '.join(missing)}: pip install 'depth_anything_ros[train]' (trimesh, embreex)"
         )
+    from training.synthesis.library import Library  # noqa: PLC0415
     from training.synthesis.photos import Photos  # noqa: PLC0415
 
     photos = Photos.find(settings.textures) if settings.textures else None
-    inputs = {'textures': photos.fingerprint} if photos is not None else {}
+    library = Library.find(settings.things) if settings.things else None
+    found = {'textures': photos, 'things': library}
+    inputs = {name: source.fingerprint for name, source in found.items() if source is not None}
     with Run('synthesize', settings, inputs, settings.output) as run:
         if not run.finished:
-            _write_shards(run, settings, photos)
+            _write_shards(run, settings, photos, library)
             run.finish(**_facts(settings, run))
         return run.manifest
 
@@ -156,9 +163,10 @@ class _Job:
     scenes: list[int]
     settings: Settings
     photos: Photos | None
+    library: Library | None
 
 
-def _jobs(settings: Settings, photos: Photos | None) -> Iterator[_Job]:
+def _jobs(settings: Settings, photos: Photos | None, library: Library | None) -> Iterator[_Job]:
     """All shards, the same whatever is done already."""
     whole = max(1, settings.shard_size // settings.views_per_scene)
     for split in (HELD_OUT, TRAIN):
@@ -168,12 +176,12 @@ def _jobs(settings: Settings, photos: Photos | None) -> Iterator[_Job]:
             if is_held_out(scene, settings.held_out_fraction) == (split == HELD_OUT)
         ]
         for number, start in enumerate(range(0, len(scenes), whole)):
-            yield _Job(f'{split}-{number:06d}', scenes[start : start + whole], settings, photos)
+            yield _Job(f'{split}-{number:06d}', scenes[start : start + whole], settings, photos, library)
 
 
-def _write_shards(run: Run, settings: Settings, photos: Photos | None) -> None:
+def _write_shards(run: Run, settings: Settings, photos: Photos | None, library: Library | None) -> None:
     writer = ShardWriter(run.folder)
-    jobs = list(_jobs(settings, photos))
+    jobs = list(_jobs(settings, photos, library))
     left = [job for job in jobs if not writer.done(job.name)]
     views = settings.views_per_scene
     total = settings.scenes * views
@@ -228,7 +236,7 @@ def _samples(job: _Job) -> Iterator[tuple[str, dict[str, bytes]]]:
     settings = job.settings
     height, width = settings.size
     for index in job.scenes:
-        scene = make_scene(kind_of(index, settings), settings.seed, index, job.photos)
+        scene = make_scene(kind_of(index, settings), settings.seed, index, job.photos, job.library)
         views = pictures(scene, settings.seed, index, settings.views_per_scene, (height, width), settings.supersampling)
         for sample in views:
             yield sample.key, encode_sample(sample, encode_jpeg(sample.image, sample.meta['jpeg_quality']))

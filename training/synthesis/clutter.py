@@ -199,5 +199,7 @@ _COMMON = (
 
 def small_object(rng: Rng, palette: Palette) -> Model:
     """Any small thing."""
+    if (thing := palette.thing('small', 0.5)) is not None:
+        return thing
     make: Callable[[Rng, Palette], Model] = _COMMON[int(rng.integers(len(_COMMON)))]
     return make(rng, palette)

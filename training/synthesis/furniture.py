@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from training.synthesis import shapes
@@ -229,3 +231,10 @@ def plant(rng: Rng, palette: Palette) -> Model:
 
 
 FLOOR_PIECES = (cabinet, chair, floor_lamp, plant, shelf, sofa, table)
+
+
+def piece(rng: Rng, palette: Palette, makers: Sequence[Callable[[Rng, Palette], Model]] = FLOOR_PIECES) -> Model:
+    """A piece of furniture: one of the user's libraries, or of these makers."""
+    if (thing := palette.thing('floor', 0.65)) is not None:
+        return thing
+    return makers[int(rng.integers(len(makers)))](rng, palette)

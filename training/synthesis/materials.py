@@ -7,9 +7,13 @@ from collections.abc import Callable
 import numpy as np
 
 from training.synthesis import textures
+from training.synthesis.library import Library, Thing, parts
+from training.synthesis.mesh import Model
 
 # Of a user's pictures: given a random generator, a picture (H, W, 3) uint8.
 Photos = Callable[[np.random.Generator], np.ndarray]
+# The share of library things in another colour.
+_DYED = 0.4
 _BROWN, _RED_BROWN, _GREEN = (0.05, 0.12), (0.0, 0.07), (0.2, 0.36)
 
 
@@ -23,8 +27,9 @@ class Palette:
         emission: radiance of the surface itself, in units of its colour.
     """
 
-    def __init__(self, rng: np.random.Generator, photos: Photos | None = None, *, night: bool = False) -> None:
-        self.rng, self.photos, self.night = rng, photos, night
+    def __init__(self, rng: np.random.Generator, photos: Photos | None = None, library: Library | None = None, *,
+                 night: bool = False) -> None:  # fmt: skip
+        self.rng, self.photos, self.library, self.night = rng, photos, library, night
         self.textures: list[np.ndarray] = []
         self.tile: list[float] = []
         self.specular: list[float] = []
@@ -35,6 +40,7 @@ class Palette:
         self.metal = self.add(textures.plain(rng, (0.7, 0.7, 0.72), 0.06), 0.3, 1.2, 40)
         self.lamp = self.add(textures.plain(rng, (1.0, 1.0, 1.0), 0.0), 1.0, 0.0, 1, 4.0)
         self._foliage: list[int] = []
+        self._things: dict[Thing, Model] = {}
 
     def add(self, texture: np.ndarray, tile: float, specular: float = 0.04, gloss: float = 12.0,
             emission: float = 0.0) -> int:  # fmt: skip
@@ -135,3 +141,26 @@ class Palette:
         else:
             texture = textures.poster(self.rng)
         return self.add(texture, 1.0, 0.2, 40, emission)
+
+    def thing(self, role: str, share: float) -> Model | None:
+        """A thing from the user's libraries, in so large a share of cases; None in the others, or if there is none."""
+        if self.library is None or self.rng.random() >= share:
+            return None
+        thing = self.library.choose(role, self.rng)
+        if thing is None:
+            return None
+        if thing not in self._things:
+            self._things[thing] = self._model(thing)
+        model = self._things[thing]
+        return Model(list(model.parts)) if model.parts else None
+
+    def _model(self, thing: Thing) -> Model:
+        model = Model()
+        # Things of one catalogue would all have the colours of their makers.
+        dye = textures.colour(self.rng, (0.0, 0.4), (0.5, 1.0)) if self.rng.random() < _DYED else np.ones(3)
+        for part in parts(thing):
+            material = self.plastic
+            if part.texture is not None:
+                material = self.add(part.texture.astype(np.float32) / 255, 1.0, 0.1, 20)
+            model.add_mapped(part.shape, part.where, material, part.tint * dye)
+        return model

@@ -28,16 +28,28 @@ class Shape:
 def make_shape(vertices: np.ndarray, faces: np.ndarray, *, smooth: bool = True) -> Shape:
     """A shape of vertices (V, 3) and faces (F, 3); smooth: normals are interpolated except over creases."""
     corners = np.asarray(vertices, np.float32)[faces]
+    kept = has_area(corners)
+    return Shape(corners[kept], corner_normals(corners[kept], np.asarray(faces)[kept], smooth=smooth))
+
+
+def has_area(corners: np.ndarray) -> np.ndarray:
+    """(F,) bool: which triangles (F, 3, 3) are more than a line."""
+    return np.linalg.norm(_face_normals(corners), axis=1) > 0
+
+
+def corner_normals(corners: np.ndarray, faces: np.ndarray, *, smooth: bool = True) -> np.ndarray:
+    """Unit normals (F, 3, 3) float32 at the corners (F, 3, 3) of triangles that all have an area.
+
+    faces: (F, 3), which corners are of one vertex; smooth: their normals are one, except over creases.
+    """
     flat = _face_normals(corners)
-    kept = np.linalg.norm(flat, axis=1) > 0
-    corners, flat, faces = corners[kept], flat[kept], np.asarray(faces)[kept]
     normals = np.repeat(_unit(flat)[:, None], 3, axis=1)
     if smooth:
-        sums = np.zeros((len(vertices), 3), np.float64)
+        sums = np.zeros((int(faces.max(initial=-1)) + 1, 3), np.float64)
         np.add.at(sums, faces.ravel(), np.repeat(flat, 3, axis=0))  # weighted by area
         mean = _unit(sums).astype(np.float32)[faces]
         normals = np.where((mean * normals).sum(-1, keepdims=True) > _CREASE, mean, normals)
-    return Shape(corners, normals.astype(np.float32))
+    return normals.astype(np.float32)
 
 
 def _face_normals(corners: np.ndarray) -> np.ndarray:
@@ -113,6 +125,13 @@ class Model:
                 np.broadcast_to(np.asarray(tint, np.float32), (count, 3)),
             )
         )
+        return self
+
+    def add_mapped(self, shape: Shape, where: np.ndarray, material: int, tint: Vector = (1.0, 1.0, 1.0)) -> Model:
+        """Add a shape in its own size and place, with texture coordinates (F, 3, 2) of its own."""
+        count = len(shape.corners)
+        tints = np.broadcast_to(np.asarray(tint, np.float32), (count, 3))
+        self.parts.append((shape.corners, shape.normals, where, np.full(count, material, np.int32), tints))
         return self
 
     def place(self, model: Model, at: Vector = (0.0, 0.0, 0.0), yaw: float = 0.0, scale: float = 1.0) -> Model:

@@ -94,6 +94,9 @@ def bush(rng: Rng, palette: Palette) -> Model:
 
 def car(rng: Rng, palette: Palette) -> Model:
     """A car, van or lorry along x."""
+    if (thing := palette.thing('vehicle', 0.5)) is not None:
+        low, high = thing.bounds()
+        return thing if high[0] - low[0] > high[1] - low[1] else Model().place(thing, yaw=np.pi / 2)
     model, tint = Model(), colour(rng, (0, 0.85), (0.1, 0.95))
     van = rng.random() < 0.25
     length, width = rng.uniform(3.6, 4.8) + van * rng.uniform(0.3, 2), rng.uniform(1.65, 1.9) + 0.2 * van
@@ -146,6 +149,8 @@ def _extruded(outline: list[tuple[float, float]], taper: float) -> shapes.Shape:
 
 def person(rng: Rng, palette: Palette) -> Model:
     """A standing or walking figure, facing x."""
+    if (thing := palette.thing('person', 0.7)) is not None:
+        return Model().place(thing, yaw=np.pi / 2)
     model, height = Model(), rng.uniform(1.5, 1.9)
     scale = height / 1.75
     skin = colour(rng, (0.3, 0.6), (0.3, 0.9), (0.04, 0.08))
@@ -254,7 +259,9 @@ def bin_(rng: Rng, palette: Palette) -> Model:
 
 
 def bench(rng: Rng, palette: Palette) -> Model:
-    """A park bench, its back towards +y."""
+    """A park bench, or what else stands outside, its back towards +y."""
+    if (thing := palette.thing('outdoor', 0.6)) is not None:
+        return thing
     model, length, wood = Model(), rng.uniform(1.2, 2.0), palette.wood()
     for slat in range(4):
         model.add(shapes.box(), wood, (length, 0.08, 0.03), (0, -0.2 + 0.11 * slat, 0.45))

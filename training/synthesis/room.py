@@ -54,13 +54,16 @@ def _furnish(rng: Rng, palette: Palette, model: Model, width: float, depth: floa
     along = [furniture.shelf, furniture.cabinet, furniture.sofa, furniture.bed, furniture.table, furniture.plant,
              furniture.shelf, furniture.floor_lamp]  # fmt: skip
     for _ in range(int(crowded * (width + depth) * 0.75)):
-        _against_wall(rng, along[int(rng.integers(len(along)))](rng, palette), model, taken, width, depth)
+        _against_wall(rng, furniture.piece(rng, palette, along), model, taken, width, depth)
+        if (thing := palette.thing('mounted', 0.25)) is not None:
+            _against_wall(rng, thing, model, taken, width, depth)
     for _ in range(int(crowded * width * depth / 7)):
         if rng.random() < 0.6:
             _table_with_chairs(rng, palette, model, taken, width, depth)
         else:
-            pieces = furniture.FLOOR_PIECES
-            _anywhere(rng, pieces[int(rng.integers(len(pieces)))](rng, palette), model, taken, width, depth)
+            _anywhere(rng, furniture.piece(rng, palette), model, taken, width, depth)
+    if (person := palette.thing('person', 0.3)) is not None:
+        _anywhere(rng, person, model, taken, width, depth)
     for _ in range(int(crowded * rng.integers(2, 9))):
         thing = clutter.carton(rng, palette) if rng.random() < 0.45 else clutter.small_object(rng, palette)
         _anywhere(rng, thing, model, taken, width, depth)
@@ -123,10 +126,12 @@ def corridor(rng: Rng, palette: Palette) -> Scene:
     taken: list[tuple[float, float, float, float]] = []
     makers = (furniture.shelf, furniture.cabinet, furniture.plant, furniture.chair, clutter.carton, clutter.carton)
     for _ in range(int(length * rng.uniform(0.1, 0.8))):
-        piece = makers[int(rng.integers(len(makers)))](rng, palette)
+        piece = furniture.piece(rng, palette, makers)
         low, high = piece.bounds()
         if high[1] - low[1] < width - 0.8:
             _against_wall(rng, piece, model, taken, length, width)
+    if (person := palette.thing('person', 0.5)) is not None:
+        _anywhere(rng, person, model, taken, length, width)
     for y in rng.uniform(0.1, width - 0.1, int(rng.integers(0, 4))):  # pipes and cables under the ceiling
         pipe = np.array([[0, y, height - 0.12], [length, y, height - 0.12]])
         model.add(shapes.tube(pipe, rng.uniform(0.01, 0.06), 8), palette.paint, tint=rng.uniform(0.3, 0.9, 3))

@@ -8,6 +8,7 @@ import numpy as np
 
 from training.data.sample import Sample
 from training.synthesis.camera import choose_view
+from training.synthesis.library import Library
 from training.synthesis.materials import Palette, Photos
 from training.synthesis.outside import street, yard
 from training.synthesis.render import Renderer
@@ -26,7 +27,7 @@ KINDS: dict[str, Callable[[np.random.Generator, Palette], Scene]] = {
 _NIGHTS = 0.15
 
 
-def make_scene(kind: str, seed: int, index: int, photos: Photos | None = None) -> Scene:
+def make_scene(kind: str, seed: int, index: int, photos: Photos | None = None, library: Library | None = None) -> Scene:
     """The scene of a number: always the same for the same seed and index.
 
     Args:
@@ -34,9 +35,10 @@ def make_scene(kind: str, seed: int, index: int, photos: Photos | None = None) -
         seed: of all scenes.
         index: of this scene.
         photos: pictures for walls, posters and things, besides procedural ones.
+        library: things to stand around, besides procedural ones.
     """
     rng = np.random.default_rng([seed, index])
-    return KINDS[kind](rng, Palette(rng, photos, night=bool(rng.random() < _NIGHTS)))
+    return KINDS[kind](rng, Palette(rng, photos, library, night=bool(rng.random() < _NIGHTS)))
 
 
 def pictures(

@@ -31,8 +31,7 @@ def tabletop(rng: np.random.Generator, palette: Palette) -> Scene:
     for _ in range(4):  # the rest of the room, blurred by nothing but distance
         turn = rng.uniform(0, 2 * np.pi)
         at = middle + np.array([0.45 * width * np.cos(turn), 0.45 * depth * np.sin(turn), 0])
-        make = furniture.FLOOR_PIECES[int(rng.integers(len(furniture.FLOOR_PIECES)))]
-        model.place(make(rng, palette), at, turn - np.pi / 2)
+        model.place(furniture.piece(rng, palette), at, turn - np.pi / 2)
     strength = rng.uniform(2.0, 6.0)
     spot = (width / 2 + rng.normal(0, 0.5), depth / 2 + rng.normal(0, 0.5))
     lights = interior.ceiling_lamps(rng, palette, model, [spot], height, strength)
