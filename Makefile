@@ -15,8 +15,13 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest
 
+# The built-in model and ViT-S, whose weights may be random for this, beside Hugging Face's transformers; then the node.
+# docs/performance.md says how to read it.
 bench: $(READY)
-	$(BIN)/depth-anything bench
+	mkdir -p bench
+	$(BIN)/depth-anything bench --model untrained-small --size 1280x720 --reference \
+	  --json bench/engine.json --markdown bench/engine.md
+	$(BIN)/depth-anything bench --size 1280x720 --end-to-end --json bench/node.json --markdown bench/node.md
 
 # All of the training at a size of minutes; killed and started again it goes on. docs/reproduction.md.
 train-smoke: $(READY)

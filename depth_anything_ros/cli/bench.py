@@ -1,106 +1,141 @@
-"""depth-anything bench: how long the estimator takes for a frame on this machine, without ROS."""
+"""depth-anything bench: how long a frame takes on this machine, for models, sizes, backends and devices."""
 
 from __future__ import annotations
 
-import importlib.util
+import itertools
 import json
-import os
-import platform
+import subprocess
+import sys
 from argparse import Namespace
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
-import cv2
-import numpy as np
-import torch
 from tqdm import tqdm
 
+from depth_anything_ros.choices import BACKENDS
+from depth_anything_ros.cli.bench_case import PARTS, Case
+from depth_anything_ros.cli.bench_report import machine, percentiles, tables
+from depth_anything_ros.cli.errors import CommandError
 from depth_anything_ros.cli.files import replacing
-from depth_anything_ros.cli.pipeline import make_estimator
-from depth_anything_ros.estimation import DepthEstimator
 
-_PARTS = ('preprocess', 'network', 'postprocess', 'total')
-_WARM_UP_FRAMES = 2
-_COLUMNS = ('backend', 'device', 'precision', 'network size', *(f'{part} p50 / p95' for part in _PARTS))
+# The cases take turns, so that what else the machine does falls on all of them: ratios hold where times drift.
+_ROUNDS = 5
+_REFERENCES = ('eager', 'best')
+_STOP_TIMEOUT_S = 60.0
 
 
 def run(args: Namespace) -> int:
-    """Run the command: a Markdown table on stdout, and JSON if asked for; raises CommandError."""
-    backends = [args.backend] if args.backend else _installed_backends(args.device)
-    results = []
-    for backend in backends:
-        estimator = make_estimator(args, backend)
-        results.append(_measure(estimator, args))
-    model, machine = estimator.source.name, _machine()
-    width, height = args.size
-    print(f'{model}, {width}x{height} image, {args.frames} frames, milliseconds')
-    print(f'{machine["cpu"]}, {machine["cores"]} cores, {machine["gpu"] or "no GPU"}, torch {machine["torch"]}\n')
-    print(_table(results))
-    if args.json is not None:
-        report = {'model': model, 'image_size': [width, height], 'frames': args.frames, 'machine': machine}
-        with replacing(args.json) as unfinished:
-            unfinished.write_text(json.dumps({**report, 'results': results}, indent=2) + '\n', encoding='utf-8')
+    """Run the command: Markdown tables on stdout, and files if asked for; raises CommandError if nothing could run."""
+    report: dict[str, Any] = {'machine': machine(), 'image_size': list(args.size), 'frames': args.frames}
+    report['results'], report['unavailable'] = _engine(args)
+    if not report['results']:
+        raise CommandError('; '.join(dict.fromkeys(case['reason'] for case in report['unavailable'])))
+    if args.end_to_end:
+        report['end_to_end'] = [_end_to_end(result, args) for result in report['results'] if not result['reference']]
+    text = tables(report)
+    print(text)
+    contents = {args.json: json.dumps(report, indent=2) + '\n', args.markdown: text + '\n'}
+    for path, content in contents.items():
+        if path is not None:
+            with replacing(path) as unfinished:
+                unfinished.write_text(content, encoding='utf-8')
     return 0
 
 
-def _installed_backends(device: str) -> list[str]:
-    on_cpu = device == 'cpu' or (device == 'auto' and not torch.cuda.is_available())
-    has_openvino = importlib.util.find_spec('openvino') is not None
-    return ['torch', 'openvino'] if on_cpu and has_openvino else ['torch']
+def cases(args: Namespace) -> list[Case]:
+    """All combinations of what was asked for, and the reference for each model, size and device."""
+    # Those that are not installed say so; `auto` is one of the others.
+    backends = args.backend or [name for name in BACKENDS if name != 'auto']
+    chosen = itertools.product(args.model, args.input_size, args.device)
+    found = []
+    for model, input_size, device in chosen:
+        common = {
+            'model': model,
+            'checkpoint': args.checkpoint,
+            'device': device,
+            'input_size': input_size,
+            'accept_license': args.accept_license,
+            'size': args.size,
+        }
+        for backend, precision in itertools.product(backends, args.precision):
+            found.append(Case(**common, backend=backend, precision=precision))
+        if args.reference:
+            found += [Case(**common, backend='', precision='', reference=name) for name in _REFERENCES]
+    return found
 
 
-def _measure(estimator: DepthEstimator, args: Namespace) -> dict:
-    """Time frames one by one; latencies in milliseconds."""
+def _engine(args: Namespace) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What each case took, and the cases that could not be had, with the reason."""
+    results, unavailable, running = [], [], []
+    with ExitStack() as stack:
+        for case in cases(args):
+            process = stack.enter_context(_process('depth_anything_ros.cli.bench_case', case.to_json()))
+            facts = _answer(process, case)
+            asked = {name: getattr(case, name) for name in ('model', 'backend', 'device', 'precision', 'reference')}
+            if 'error' in facts:
+                unavailable.append({**asked, 'reason': facts['error']})
+            else:
+                times: dict[str, list[float]] = {part: [] for part in PARTS}
+                running.append((case, process, {**asked, **facts}, times))
+        for number in tqdm(range(_ROUNDS), desc='bench', unit='round', disable=None):
+            # As even as it gets: the first rounds have one more.
+            frames = len(range(number, args.frames, _ROUNDS))
+            for case, process, _, times in running if frames else ():
+                process.stdin.write(f'{frames}\n')
+                process.stdin.flush()
+                for part, values in _answer(process, case).items():
+                    times[part] += values
+        for case, process, facts, times in running:
+            process.stdin.close()
+            latency = {part: percentiles(values) for part, values in times.items()}
+            rate = 1e3 * len(times['total']) / sum(times['total'])
+            results.append({**facts, **_answer(process, case), 'latency_ms': latency, 'frames_per_second': rate})
+    return results, unavailable
+
+
+def _answer(process: subprocess.Popen[str], case: Case) -> dict[str, Any]:
+    line = process.stdout.readline()
+    if not line:
+        code = process.wait(_STOP_TIMEOUT_S)
+        raise CommandError(f'{case.model or "the default model"} with {case.backend or case.reference} ended: {code}')
+    return json.loads(line)
+
+
+def _end_to_end(result: dict[str, Any], args: Namespace) -> dict[str, Any]:
+    """The node with the same settings, between a camera and a subscriber of their own processes."""
     width, height = args.size
-    # Noise: the time does not depend on the picture, but a constant one could be a special case somewhere.
-    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    for _ in range(_WARM_UP_FRAMES):
-        prediction = estimator(image)
-    timings = [
-        estimator(image).timings for _ in tqdm(range(args.frames), desc=estimator.backend, unit='frame', disable=None)
-    ]
-    latency_ms = {}
-    for part in _PARTS:
-        values = [1000.0 * getattr(timing, f'{part}_s') for timing in timings]
-        latency_ms[part] = dict(zip(('p50', 'p95'), np.percentile(values, [50, 95]).tolist(), strict=True))
-    result = {
-        'backend': estimator.backend,
-        'device': str(estimator.device),
-        'precision': estimator.precision,
-        'network_size': list(prediction.network_size[::-1]),
-        'latency_ms': latency_ms,
+    asked = {
+        'model': result['model'],
+        'checkpoint': args.checkpoint,
+        'accept_license': args.accept_license,
+        'device': result['device'],
+        'precision': result['precision'],
+        'backend': result['backend'],
+        'input_size': min(result['network_size']),
+        'size': [width, height],
+        'rate_hz': args.rate,
+        'seconds': args.seconds,
     }
-    estimator.close()
-    return result
+    with _process('depth_anything_ros.node.bench', json.dumps(asked)) as process:
+        line = process.stdout.readline()
+    if not line:
+        raise CommandError('the measurement of the node failed; its reason is above')
+    return {**asked, **json.loads(line)}
 
 
-def _table(results: list[dict]) -> str:
-    rows = [_COLUMNS, ('---',) * len(_COLUMNS)]
-    for result in results:
-        latencies = (result['latency_ms'][part] for part in _PARTS)
-        size = 'x'.join(map(str, result['network_size']))
-        figures = (f'{latency["p50"]:.1f} / {latency["p95"]:.1f}' for latency in latencies)
-        rows.append((result['backend'], result['device'], result['precision'], size, *figures))
-    return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
-
-
-def _machine() -> dict:
-    return {
-        'cpu': _cpu_model(),
-        'cores': os.cpu_count(),
-        'torch_threads': torch.get_num_threads(),
-        'gpu': torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        'platform': platform.platform(),
-        'python': platform.python_version(),
-        'torch': torch.__version__,
-        'numpy': np.__version__,
-        'opencv': cv2.__version__,
-    }
-
-
-def _cpu_model() -> str:
-    cpuinfo = Path('/proc/cpuinfo')
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding='ascii', errors='replace').splitlines():
-            if line.startswith('model name'):
-                return line.partition(':')[2].strip()
-    return platform.processor() or platform.machine()
+@contextmanager
+def _process(module: str, argument: str) -> Iterator[subprocess.Popen[str]]:
+    """A process of this interpreter that we talk with; it ends when its input does."""
+    command = [sys.executable, '-m', module, argument]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.stdin.close()
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()

@@ -108,13 +108,31 @@ def _add_align(commands) -> None:
 
 
 def _add_bench(commands) -> None:
-    parser = _add_command(commands, 'bench', 'measure the latency of the network on this machine', overwrites=False)
-    _add_model(parser, backend=None)
+    parser = _add_command(commands, 'bench', 'measure how long a frame takes on this machine', overwrites=False)
+    group = parser.add_argument_group('cases, all combinations of')
+    several = {'nargs': '+', 'metavar': 'NAME'}
+    group.add_argument('--model', default=[''], help='in the catalogue (default: tiny)', **several)
+    group.add_argument('--backend', choices=BACKENDS, help='default: each of those installed', **several)
+    group.add_argument('--device', default=['auto'], help='auto, cpu, cuda or cuda:N (default: auto)', **several)
+    group.add_argument('--precision', choices=PRECISIONS, default=['auto'], help='default: auto', **several)
+    group.add_argument(
+        '--input-size', type=int, nargs='+', default=[0], metavar='PIXELS', help="0: the model's own (default)"
+    )
+    parser.add_argument('--checkpoint', default='', metavar='FILE', help='weights of the model')
+    parser.add_argument('--accept-license', action='store_true', help='agree to weights for non-commercial use only')
     parser.add_argument(
         '--size', type=_size, default='640x480', metavar='WxH', help='of the camera image (default: %(default)s)'
     )
-    parser.add_argument('--frames', type=_positive, default=20, help='measured, after a warm-up (default: %(default)s)')
+    parser.add_argument('--frames', type=_positive, default=50, help='measured, after a warm-up (default: %(default)s)')
+    parser.add_argument(
+        '--reference', action='store_true', help="Hugging Face's transformers on the same network beside it"
+    )
+    node = parser.add_argument_group('the node, from the stamp of an image to its depth and cloud')
+    node.add_argument('--end-to-end', action='store_true', help='measure it too, for each case; needs ROS')
+    node.add_argument('--rate', type=float, default=30.0, metavar='HZ', help='of the camera (default: %(default)s)')
+    node.add_argument('--seconds', type=float, default=20.0, help='measured, for each case (default: %(default)s)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the figures and the machine there')
+    parser.add_argument('--markdown', type=Path, metavar='FILE', help='also write the tables there')
 
 
 def _add_input(parser: argparse.ArgumentParser) -> None:
@@ -185,7 +203,7 @@ def _add_command(commands, name: str, text: str, *, overwrites: bool = True) -> 
     return parser
 
 
-def _add_model(parser: argparse.ArgumentParser, backend: str | None = 'auto') -> None:
+def _add_model(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('network')
     group.add_argument(
         '--model',
@@ -197,9 +215,7 @@ def _add_model(parser: argparse.ArgumentParser, backend: str | None = 'auto') ->
     group.add_argument('--accept-license', action='store_true', help='agree to weights for non-commercial use only')
     group.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N (default: %(default)s)')
     group.add_argument('--precision', choices=PRECISIONS, default='auto', help='default: %(default)s')
-    group.add_argument(
-        '--backend', choices=BACKENDS, default=backend, help=f'default: {backend or "each of those installed"}'
-    )
+    group.add_argument('--backend', choices=BACKENDS, default='auto', help='default: %(default)s')
     group.add_argument(
         '--input-size',
         type=int,

@@ -1,23 +1,52 @@
 import json
 
+import pytest
+
 from depth_anything_ros.cli.main import main
 
+SMALL = ['--input-size', '64', '--size', '64x48', '--backend', 'torch']
 
-def test_bench_prints_a_table_and_writes_json(tmp_path, capsys):
-    options = ['--input-size', '64', '--frames', '3', '--size', '64x48', '--backend', 'torch']
-    assert main(['bench', *options, '--json', str(tmp_path / 'bench.json')]) == 0
-    report = json.loads((tmp_path / 'bench.json').read_text())
+
+def bench(tmp_path, *options):
+    """Run it; the report that it writes."""
+    path = tmp_path / 'bench.json'
+    assert main(['bench', *options, '--json', str(path), '--markdown', str(path.with_suffix('.md'))]) == 0
+    return json.loads(path.read_text())
+
+
+def test_bench_prints_a_table_and_writes_it_and_the_figures(tmp_path, capsys):
+    report = bench(tmp_path, *SMALL, '--frames', '7')
     (result,) = report['results']
-    assert (report['model'], report['image_size']) == ('tiny', [64, 48])
-    assert result['backend'] == 'torch'
-    assert result['network_size'] == [96, 64]
+    assert report['image_size'] == [64, 48]
+    assert (result['model'], result['backend'], result['network_size']) == ('tiny', 'torch', [96, 64])
     latency = result['latency_ms']
-    assert 0 < latency['network']['p50'] <= latency['network']['p95']
+    assert 0 < latency['network']['p50'] <= latency['network']['p95'] <= latency['network']['p99']
     assert latency['total']['p50'] >= latency['network']['p50']
+    assert result['frames_per_second'] == pytest.approx(1e3 / latency['total']['p50'], rel=0.9)
+    assert result['memory_mib'] > 50
     assert {'cpu', 'cores', 'torch'} <= report['machine'].keys()
-    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith('|')]
+    printed = capsys.readouterr().out
+    assert printed == (tmp_path / 'bench.md').read_text()
+    table = [line for line in printed.splitlines() if line.startswith('|')]
     assert len(table) == 3
     assert len({line.count('|') for line in table}) == 1
+
+
+def test_every_combination_is_a_case_and_one_that_cannot_be_had_says_why(tmp_path, capsys):
+    report = bench(tmp_path, *SMALL, '--precision', 'fp32', 'fp16', '--device', 'cpu', '--frames', '2')
+    assert [result['precision'] for result in report['results']] == ['fp32']
+    (missing,) = report['unavailable']
+    assert 'fp16' in missing['reason']
+    assert missing['reason'] in capsys.readouterr().out
+
+
+def test_the_reference_runs_the_same_network_on_the_same_size(tmp_path):
+    pytest.importorskip('transformers', reason='needs transformers')
+    options = ['--model', 'untrained-small', '--input-size', '28', '--size', '64x48', '--frames', '2']
+    report = bench(tmp_path, *options, '--backend', 'torch', '--precision', 'fp32', '--device', 'cpu', '--reference')
+    ours, *others = report['results']
+    eager = next(result for result in others if result['reference'] == 'eager')
+    assert (eager['precision'], eager['network_size']) == ('fp32', ours['network_size'])
 
 
 def test_bench_refuses_a_model_it_does_not_know(capsys):

@@ -1,0 +1,148 @@
+"""One case of `depth-anything bench`, in a process of its own: what it holds and how it is timed.
+
+Run with a case as JSON; answers on its standard output, a line of JSON each: first what it is, then, for each number N
+on its standard input, the times of N frames. At the end of the input it says how much memory it took, and ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from time import perf_counter
+from typing import Any, TextIO
+
+import numpy as np
+
+PARTS = ('preprocess', 'network', 'postprocess', 'total')
+_WARM_UP_FRAMES = 2
+_KIB_A_MIB = 1024
+_BYTES_A_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is timed.
+
+    Attributes:
+        model, checkpoint, device, precision, backend, input_size, accept_license: as of DepthEstimator.
+        size: (width, height) of the image.
+        reference: '' for this package; otherwise a setting of Hugging Face's transformers, see bench_reference.
+    """
+
+    model: str
+    checkpoint: str
+    device: str
+    precision: str
+    backend: str
+    input_size: int
+    accept_license: bool
+    size: tuple[int, int]
+    reference: str = ''
+
+    def to_json(self) -> str:
+        """As text for the process."""
+        return json.dumps(asdict(self))
+
+
+# Seconds of each part of a frame.
+Timed = Callable[[np.ndarray], dict[str, float]]
+
+
+def main() -> int:
+    """Serve the case that is given as the only argument."""
+    with _answers() as answers:
+        case = Case(**json.loads(sys.argv[1]))
+        start = perf_counter()
+        try:
+            facts, frame = _make(case)
+        except _unavailable() as error:
+            _say(answers, {'error': str(error)})
+            return 0
+        width, height = case.size
+        # Noise: the time does not depend on the picture, but a constant one could be a special case somewhere.
+        image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+        for _ in range(_WARM_UP_FRAMES):
+            frame(image)
+        _say(answers, {**facts, 'start_s': perf_counter() - start})
+        for line in sys.stdin:
+            timed = [frame(image) for _ in range(int(line))]
+            _say(answers, {part: [1e3 * times[part] for times in timed] for part in PARTS})
+        _say(answers, _memory())
+    return 0
+
+
+def _answers() -> TextIO:
+    """Our own standard output; what libraries print there goes to standard error from now on."""
+    answers = os.fdopen(os.dup(1), 'w', encoding='utf-8')
+    os.dup2(2, 1)
+    return answers
+
+
+def _say(answers: TextIO, fact: dict[str, Any]) -> None:
+    print(json.dumps(fact), file=answers, flush=True)
+
+
+def _unavailable() -> tuple[type[Exception], ...]:
+    from depth_anything_ros.estimation import UNAVAILABLE_ERRORS  # noqa: PLC0415 - torch takes seconds
+
+    return (*UNAVAILABLE_ERRORS, ValueError)
+
+
+def _make(case: Case) -> tuple[dict[str, Any], Timed]:
+    """What it is, and what times a frame."""
+    if case.reference:
+        from depth_anything_ros.cli.bench_reference import Reference  # noqa: PLC0415 - optional
+
+        reference = Reference(case)
+        return reference.facts, reference
+    from depth_anything_ros.checkpoints import name_or_default  # noqa: PLC0415
+    from depth_anything_ros.estimation import DepthEstimator  # noqa: PLC0415
+
+    estimator = DepthEstimator(
+        name_or_default(case.model, case.checkpoint),
+        case.checkpoint or None,
+        case.device,
+        case.precision,
+        case.backend,
+        case.input_size,
+        accept_license=case.accept_license,
+    )
+    width, height = case.size
+    seen = estimator(np.zeros((height, width, 3), np.uint8)).network_size
+    facts = {
+        'model': estimator.source.name,
+        'backend': estimator.backend,
+        'device': str(estimator.device),
+        'precision': estimator.precision,
+        'network_size': list(seen[::-1]),
+    }
+
+    def frame(image: np.ndarray) -> dict[str, float]:
+        start = perf_counter()
+        timings = estimator(image).timings
+        total = perf_counter() - start
+        return {
+            'preprocess': timings.preprocess_s,
+            'network': timings.network_s,
+            'postprocess': timings.postprocess_s,
+            'total': total,
+        }
+
+    return facts, frame
+
+
+def _memory() -> dict[str, float]:
+    """MiB: the most that the process had in memory, and on a GPU."""
+    import torch  # noqa: PLC0415
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _KIB_A_MIB
+    used = torch.cuda.max_memory_allocated() / _BYTES_A_MIB if torch.cuda.is_available() else 0.0
+    return {'memory_mib': peak, 'gpu_memory_mib': used}
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""What `depth-anything bench` says: percentiles, the machine, and Markdown tables."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+_PERCENTILES = (50, 95, 99)
+
+
+def percentiles(milliseconds: Sequence[float]) -> dict[str, float]:
+    """p50, p95 and p99 of latencies."""
+    values = np.percentile(milliseconds, _PERCENTILES).tolist()
+    return {f'p{percent}': value for percent, value in zip(_PERCENTILES, values, strict=True)}
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on beside the options."""
+    return {
+        'cpu': _cpu_model(),
+        'cores': os.cpu_count(),
+        'cpu_flags': _cpu_flags(),
+        'torch_threads': torch.get_num_threads(),
+        'gpu': torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        'platform': platform.platform(),
+        'python': platform.python_version(),
+        'torch': torch.__version__,
+        'numpy': np.__version__,
+        'opencv': cv2.__version__,
+    }
+
+
+def tables(report: dict[str, Any]) -> str:
+    """The report as Markdown: the estimator, the node if it was measured, and what could not be had and why."""
+    width, height = report['image_size']
+    about = report['machine']
+    flags = f' with {", ".join(about["cpu_flags"])}' if about['cpu_flags'] else ''
+    parts = [
+        f'{about["cpu"]}{flags}, {about["cores"]} cores, {about["gpu"] or "no GPU"}, torch {about["torch"]}. '
+        f'A {width}x{height} image, {report["frames"]} frames, milliseconds as p50 / p95 / p99.',
+        _engine_table(report['results']),
+    ]
+    if report.get('end_to_end'):
+        parts.append(_node_table(report['end_to_end']))
+    missing = [f'{_name(case)}: {case["reason"]}' for case in report['unavailable']]
+    if missing:
+        parts.append('Not measured:\n\n' + '\n'.join(f'- {line}' for line in missing))
+    return '\n\n'.join(parts)
+
+
+def _engine_table(results: list[dict[str, Any]]) -> str:
+    rows = [('model', 'backend', 'device', 'precision', 'network size', 'preprocess', 'network', 'postprocess', 'total',
+             'frames/s', 'start s', 'memory MiB')]  # fmt: skip
+    for result in results:
+        latencies = (_milliseconds(latency) for latency in result['latency_ms'].values())
+        memory = f'{result["memory_mib"]:.0f}'
+        if result['gpu_memory_mib']:
+            memory += f' + {result["gpu_memory_mib"]:.0f} of the GPU'
+        rows.append(
+            (
+                result['model'],
+                result['backend'],
+                result['device'],
+                result['precision'],
+                'x'.join(map(str, result['network_size'])),
+                *latencies,
+                f'{result["frames_per_second"]:.1f}',
+                f'{result["start_s"]:.1f}',
+                memory,
+            )
+        )
+    return _table(rows)
+
+
+def _node_table(results: list[dict[str, Any]]) -> str:
+    rows = [('node with', 'backend', 'precision', 'sent Hz', 'depth', 'points', 'answered Hz', 'sent', 'answered',
+             'replaced', 'other', 'CPU cores', 'memory MiB, first and last')]  # fmt: skip
+    for result in results:
+        counts = result['counts']
+        other = sum(count for name, count in counts.items() if name not in ('received', 'processed', 'replaced'))
+        rows.append(
+            (
+                result['model'],
+                result['backend'],
+                result['precision'],
+                f'{result["rate_hz"]:g}',
+                _milliseconds(result['latency_ms']['depth']),
+                _milliseconds(result['latency_ms']['points']),
+                f'{result["answered_hz"]:.1f}',
+                str(result['sent']),
+                str(result['answered']),
+                str(counts['replaced']),
+                str(other),
+                f'{result["cpu_cores"]:.2f}',
+                f'{result["memory_mib"][0]:.0f} and {result["memory_mib"][-1]:.0f}',
+            )
+        )
+    return _table(rows)
+
+
+def _milliseconds(latency: dict[str, float] | None) -> str:
+    return ' / '.join(f'{value:.1f}' for value in latency.values()) if latency else 'none'
+
+
+def _name(case: dict[str, Any]) -> str:
+    backend = f'transformers, {case["reference"]}' if case['reference'] else case['backend']
+    return f'{case["model"] or "the default model"} with {backend} on {case["device"]}'
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    lines = [f'| {" | ".join(row)} |' for row in rows]
+    return '\n'.join([lines[0], '|' + ' --- |' * len(rows[0]), *lines[1:]])
+
+
+def _cpu_model() -> str:
+    for line in _cpuinfo():
+        if line.startswith('model name'):
+            return line.partition(':')[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _cpu_flags() -> list[str]:
+    """Those that decide how fast a network runs."""
+    words = {word for line in _cpuinfo() if line.startswith(('flags', 'Features')) for word in line.split()}
+    wanted = ('avx2', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'amx_bf16', 'amx_int8', 'asimddp', 'bf16', 'i8mm')
+    return [flag for flag in wanted if flag in words]
+
+
+def _cpuinfo() -> list[str]:
+    path = Path('/proc/cpuinfo')
+    return path.read_text(encoding='ascii', errors='replace').splitlines() if path.exists() else []

@@ -1,0 +1,188 @@
+"""Time the node between a camera and a subscriber, each in a process of its own.
+
+Run with a JSON object: the node's model, checkpoint, accept_license, device, precision, backend and input_size; the
+image's size [width, height]; rate_hz; and for how many seconds. Prints a JSON object: sent and answered frames,
+latency_ms from the stamp to depth and to points, the node's own counts, CPU cores and memory_mib in equal slices of
+the time, and the latency of each slice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+
+from depth_anything_ros.messages import stamp_ns
+from depth_anything_ros.node.demo.main import config_file
+
+_START_TIMEOUT_S = 180.0
+_STOP_TIMEOUT_S = 30.0
+# Frames before the clock starts: the first ones wait for what is compiled or allocated once.
+_WARM_UP_FRAMES = 10
+_SLICES = 10
+_PERCENTILES = (50, 95, 99)
+_BYTES_A_MIB = 1024 * 1024
+_TOPICS = {'depth': ('depth/image_rect', Image), 'points': ('points', PointCloud2)}
+# The node's names for what became of a frame, and ours.
+_COUNTS = {
+    'received': 'received',
+    'processed': 'processed',
+    'replaced by a newer frame': 'replaced',
+    'lost in transport': 'lost',
+    'rejected': 'rejected',
+    'failed': 'failed',
+    'withheld': 'withheld',
+}
+
+
+class Subscriber(Node):
+    """What a subscriber sees: for each topic, when which stamp came."""
+
+    def __init__(self) -> None:
+        super().__init__('bench_subscriber')
+        self.sent: list[int] = []
+        self.arrivals: dict[str, list[tuple[int, int]]] = {name: [] for name in _TOPICS}
+        self.counts: dict[str, int] = {}
+        self.create_subscription(CameraInfo, 'camera_info', self._on_camera, qos_profile_sensor_data)
+        self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
+        for name, (topic, kind) in _TOPICS.items():
+            self.create_subscription(kind, topic, lambda message, name=name: self._on_output(name, message), 5)
+
+    def _on_camera(self, message: CameraInfo) -> None:
+        self.sent.append(stamp_ns(message))
+
+    def _on_output(self, name: str, message: Image | PointCloud2) -> None:
+        self.arrivals[name].append((stamp_ns(message), self.get_clock().now().nanoseconds))
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name.endswith(': frames'):
+                values = {item.key: item.value for item in status.values}
+                self.counts = {ours: int(values[theirs]) for theirs, ours in _COUNTS.items()}
+
+
+def main() -> int:
+    """Measure; 0 if the node answered."""
+    options = json.loads(sys.argv[1])
+    os.environ['ROS_DOMAIN_ID'] = str(random.randint(1, 100))
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    os.environ.setdefault('FASTDDS_DEFAULT_PROFILES_FILE', str(config_file('fastdds.xml')))
+    with ExitStack() as stack:
+        rclpy.init()
+        stack.callback(rclpy.try_shutdown)
+        subscriber = Subscriber()
+        executor = SingleThreadedExecutor()
+        stack.callback(executor.shutdown)
+        executor.add_node(subscriber)
+        node = stack.enter_context(_process('depth_anything_ros.node.main', *_node_arguments(options)))
+        stack.enter_context(_process('depth_anything_ros.node.bench.camera', sys.argv[1]))
+        if not _answered(subscriber, executor, node, _WARM_UP_FRAMES):
+            print(f'the node did not answer within {_START_TIMEOUT_S:g} s: {subscriber.counts}', file=sys.stderr)
+            return 1
+        print(json.dumps(_measure(subscriber, executor, node, options['seconds'])))
+    return 0
+
+
+def _node_arguments(options: dict[str, Any]) -> list[str]:
+    names = ('model', 'checkpoint', 'accept_license', 'device', 'precision', 'backend', 'input_size')
+    # Metres without evidence, so that the whole way of a frame is gone; of which value they are changes no time.
+    metres = {'alignment.source': 'fixed', 'alignment.fixed.scale': 0.01, 'alignment.fixed.shift': 0.1}
+    parameters = {name: options[name] for name in names} | metres
+    settings = [part for name, value in parameters.items() for part in ('-p', f'{name}:={json.dumps(value)}')]
+    return ['--ros-args', *settings]
+
+
+@contextmanager
+def _process(module: str, *arguments: str) -> Iterator[subprocess.Popen]:
+    """A Python process that is asked to stop at the end, and made to if it does not; its output is not ours."""
+    process = subprocess.Popen([sys.executable, '-m', module, *arguments], stdout=sys.stderr)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            print(f'{module} did not stop within {_STOP_TIMEOUT_S:g} s', file=sys.stderr)
+            process.kill()
+            process.wait()
+
+
+def _answered(subscriber: Subscriber, executor: SingleThreadedExecutor, node: subprocess.Popen, frames: int) -> bool:
+    deadline = monotonic() + _START_TIMEOUT_S
+    while min(map(len, subscriber.arrivals.values())) < frames:
+        executor.spin_once(timeout_sec=0.2)
+        if node.poll() is not None or monotonic() > deadline:
+            return False
+    return True
+
+
+def _measure(
+    subscriber: Subscriber, executor: SingleThreadedExecutor, node: subprocess.Popen, seconds: float
+) -> dict[str, Any]:
+    before = dict(subscriber.counts)
+    subscriber.sent.clear()
+    for arrivals in subscriber.arrivals.values():
+        arrivals.clear()
+    start, cpu, slices = monotonic(), _cpu_seconds(node.pid), []
+    for number in range(1, _SLICES + 1):
+        seen = {name: len(arrivals) for name, arrivals in subscriber.arrivals.items()}
+        while monotonic() < start + seconds * number / _SLICES:
+            executor.spin_once(timeout_sec=0.1)
+        new = {name: arrivals[seen[name] :] for name, arrivals in subscriber.arrivals.items()}
+        slices.append({'latency_ms': _latencies(new), 'memory_mib': _memory_mib(node.pid)})
+    elapsed = monotonic() - start
+    answered = len(subscriber.arrivals['depth'])
+    return {
+        'sent': len(subscriber.sent),
+        'answered': answered,
+        'answered_hz': answered / elapsed,
+        'latency_ms': _latencies(subscriber.arrivals),
+        'counts': {name: count - before.get(name, 0) for name, count in subscriber.counts.items()},
+        'cpu_cores': (_cpu_seconds(node.pid) - cpu) / elapsed,
+        'memory_mib': [part['memory_mib'] for part in slices],
+        'slices': slices,
+    }
+
+
+def _latencies(arrivals: dict[str, list[tuple[int, int]]]) -> dict[str, dict[str, float] | None]:
+    """Percentiles from stamp to arrival in milliseconds, by topic; None of a topic that was silent."""
+    found: dict[str, dict[str, float] | None] = {}
+    for name, pairs in arrivals.items():
+        ages = [(arrival - stamp) / 1e6 for stamp, arrival in pairs]
+        values = np.percentile(ages, _PERCENTILES).tolist() if ages else None
+        found[name] = {f'p{p}': value for p, value in zip(_PERCENTILES, values, strict=True)} if values else None
+    return found
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Of user and system time that a process has spent (proc(5), stat)."""
+    fields = Path(f'/proc/{pid}/stat').read_text(encoding='ascii').rpartition(')')[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+def _memory_mib(pid: int) -> float:
+    """What a process has in memory."""
+    pages = int(Path(f'/proc/{pid}/statm').read_text(encoding='ascii').split()[1])
+    return pages * os.sysconf('SC_PAGE_SIZE') / _BYTES_A_MIB
+
+
+if __name__ == '__main__':
+    sys.exit(main())
