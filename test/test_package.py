@@ -25,8 +25,9 @@ ROSDEP_KEYS = {
     'tqdm': 'python3-tqdm',
     'yaml': 'python3-yaml',
 }
-# Imported only when asked for, and named in the error otherwise: a plot, a backend, and the demo's picture.
-OPTIONAL = {'matplotlib', 'openvino', 'skimage'}
+# Imported only when asked for, and named in the error otherwise: a plot, a backend, the demo's picture, and what the
+# benchmark compares with.
+OPTIONAL = {'matplotlib', 'openvino', 'skimage', 'transformers'}
 # What plugins_description.xml of rviz_default_plugins (and rviz_common) registers, from Humble on.
 RVIZ_CLASSES = {
     'rviz_common/Displays',
