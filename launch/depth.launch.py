@@ -1,6 +1,7 @@
-"""Start depth_node on a camera, and RViz if asked for.
+"""Start depth_node on a camera, or on several, and RViz if asked for.
 
 ros2 launch depth_anything_ros depth.launch.py image:=/camera/image_rect_color
+ros2 launch depth_anything_ros depth.launch.py cameras:=front,left image:=/{camera}/image_rect_color
 """
 
 import os
@@ -23,6 +24,11 @@ TRUE, FALSE = ('true', 'True', '1'), ('false', 'False', '0')
 # on a CPU.
 STOP_S = '30'
 
+# What stands for the name of each camera in a topic.
+CAMERA = '{camera}'
+# What RViz shows of a camera, beside its image.
+SHOWN = ('depth/image_color', 'points')
+
 # (launch argument, node parameter, meaning); an empty argument leaves the parameter to the params_file.
 PARAMETERS = (
     ('model', 'model', 'name in the catalogue, such as tiny or v2-small'),
@@ -42,7 +48,17 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             DeclareLaunchArgument('namespace', default_value='', description='namespace of the node'),
-            DeclareLaunchArgument('image', default_value='image', description='image topic'),
+            DeclareLaunchArgument(
+                'cameras',
+                default_value='',
+                description='names of several cameras, separated by commas, such as front,left; empty: params_file',
+            ),
+            DeclareLaunchArgument(
+                'image',
+                default_value='image',
+                description=f'image topic; with cameras {CAMERA} in it stands for the name of each, as it does in '
+                'camera_info and scale_reference',
+            ),
             DeclareLaunchArgument(
                 'camera_info',
                 default_value='',
@@ -88,9 +104,11 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     # Lists, since an empty dictionary would become a parameter file that ROS cannot read.
     clock = [{'use_sim_time': argument('use_sim_time') in TRUE}] if argument('use_sim_time') else []
     overrides = [{parameter: argument(name)} for name, parameter, _ in PARAMETERS if argument(name)]
-    remappings = [('image', argument('image')), ('scale_reference', argument('scale_reference'))]
-    if argument('camera_info'):
-        remappings.append(('camera_info', argument('camera_info')))
+    cameras = [name.strip() for name in argument('cameras').split(',')] if argument('cameras') else []
+    if cameras:
+        overrides.append({'cameras': cameras})
+    topics = {name: argument(name) for name in ('image', 'camera_info', 'scale_reference')}
+    remappings = _remappings(cameras, topics)
     actions: list[LaunchDescriptionEntity] = [
         *_transport(),
         LifecycleNode(
@@ -112,10 +130,32 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                 namespace=argument('namespace'),
                 arguments=['-d', str(SHARE / 'config' / 'depth.rviz'), '-f', argument('fixed_frame')],
                 parameters=clock,
-                remappings=[('image', argument('image'))],
+                remappings=_shown(cameras, topics['image']),
             )
         )
     return actions
+
+
+def _remappings(cameras: list[str], topics: dict[str, str]) -> list[tuple[str, str]]:
+    """What each camera's topics are called here."""
+    named = {name: topic for name, topic in topics.items() if topic not in ('', name)}
+    if len(cameras) > 1 and CAMERA not in named.get('image', CAMERA):
+        raise RuntimeError(f'image:={named["image"]} is one topic for {len(cameras)} cameras: let it contain {CAMERA}')
+    if not cameras:
+        for name, topic in named.items():
+            if CAMERA in topic:
+                raise RuntimeError(f'{name}:={topic} needs the names of the cameras: cameras:=front,left')
+        return list(named.items())
+    return [(f'{camera}/{name}', topic.replace(CAMERA, camera)) for camera in cameras for name, topic in named.items()]
+
+
+def _shown(cameras: list[str], image: str) -> list[tuple[str, str]]:
+    """What RViz's topics are called here: those of the first camera."""
+    if not cameras:
+        return [('image', image)]
+    first = cameras[0]
+    own = f'{first}/image' if image == 'image' else image.replace(CAMERA, first)
+    return [('image', own), *((name, f'{first}/{name}') for name in SHOWN)]
 
 
 def _transport() -> list[LaunchDescriptionEntity]:

@@ -21,7 +21,8 @@ class AlignmentTopic:
     by name, and every tool shows it.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, prefix: str, status_name: str) -> None:
+        """Offer the topic; prefix: what comes before its name. status_name: what the report is called."""
         # No lifecycle publisher: it also says that the node is not active.
         self._node = node
         profile = QoSProfile(
@@ -29,11 +30,11 @@ class AlignmentTopic:
         )
         self._publisher = node.create_publisher(
             DiagnosticArray,
-            'alignment',
+            f'{prefix}alignment',
             profile,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
-        self._name = f'{node.get_fully_qualified_name().lstrip("/")}: alignment'
+        self._name = status_name
         self._lock = Lock()
         self._said: tuple | None = None
 

@@ -69,12 +69,15 @@ class Subscriptions:
         self._subscriptions.clear()
 
 
-def image_topics(node: Node, transport: str) -> tuple[str, str]:
-    """Where image and camera_info are, by image_transport's rules: siblings, unless remapped apart."""
-    image = image_topic = node.resolve_topic_name('image')
+def image_topics(node: Node, transport: str, prefix: str) -> tuple[str, str]:
+    """Where image and camera_info are, by image_transport's rules: siblings, unless remapped apart.
+
+    prefix: what comes before the names, such as 'front/'.
+    """
+    image = image_topic = node.resolve_topic_name(f'{prefix}image')
     if transport == 'compressed':
-        image_topic = _remapped(node, 'image/compressed') or f'{image}/compressed'
-    return image_topic, _remapped(node, 'camera_info') or sibling(image, 'camera_info')
+        image_topic = _remapped(node, f'{prefix}image/compressed') or f'{image}/compressed'
+    return image_topic, _remapped(node, f'{prefix}camera_info') or sibling(image, 'camera_info')
 
 
 def _remapped(node: Node, name: str) -> str | None:

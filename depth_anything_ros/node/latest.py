@@ -1,43 +1,51 @@
-"""A place for one item: the newest wins, unless the older is worth more."""
+"""A place for one item of each key: the newest wins, unless the older is worth more."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from threading import Condition
 from typing import Generic, TypeVar
 
+K = TypeVar('K', bound=Hashable)
 T = TypeVar('T')
 
 
-class Latest(Generic[T]):
-    """Hands one item from one thread to another; an item that nobody took in time gives way to a newer one."""
+class Latest(Generic[K, T]):
+    """Hands items from one thread to another; one that nobody took in time gives way to a newer one of its key."""
 
     def __init__(self) -> None:
         self._condition = Condition()
-        self._item: T | None = None
+        self._items: dict[K, T] = {}
         self._closed = False
 
-    def put(self, item: T, keep: Callable[[T, T], bool] | None = None) -> bool:
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is handed over any more."""
+        return self._closed
+
+    def put(self, key: K, item: T, keep: Callable[[T, T], bool] | None = None) -> bool:
         """Store the item; returns whether one was lost by that.
 
         keep: told the stored item and the new one, whether the stored one stays, and the new one is lost. It stays
-        until it is taken, which is what happens next, so nothing waits for longer than one item is worked on.
+        until it is taken, which is what happens next, so nothing waits for longer than one round of work.
         """
         with self._condition:
-            lost = self._item is not None
-            if not (lost and keep and keep(self._item, item)):
-                self._item = item
+            lost = key in self._items
+            if not (lost and keep and keep(self._items[key], item)):
+                self._items[key] = item
             self._condition.notify()
         return lost
 
-    def take(self) -> T | None:
-        """Wait for an item and take it; None once closed."""
+    def take(self, most: int | None = None) -> dict[K, T] | None:
+        """Wait for an item, and take what there is, most at most, those that wait longest first; None once closed.
+
+        A key waits from its first item on, whatever has replaced that.
+        """
         with self._condition:
-            self._condition.wait_for(lambda: self._item is not None or self._closed)
+            self._condition.wait_for(lambda: self._items or self._closed)
             if self._closed:
                 return None
-            item, self._item = self._item, None
-            return item
+            return {key: self._items.pop(key) for key in list(self._items)[:most]}
 
     def close(self) -> None:
         """Wake up whoever waits, for good."""

@@ -38,22 +38,26 @@ class RosLogHandler(logging.Handler):
 
 
 class Complaints:
-    """Logs each complaint once a minute at most; those that differ in numbers only are one. Safe across threads."""
+    """Logs each complaint once a minute at most; those that differ in numbers only are one. Safe across threads.
 
-    def __init__(self, logger) -> None:
+    about: comes before each, such as 'front: '.
+    """
+
+    def __init__(self, logger, about: str = '') -> None:
         self._logger = logger
+        self._about = about
         self._lock = Lock()
         self._made: dict[str, float] = {}
 
     def warn(self, text: str) -> None:
         """Log as a warning, unless just done."""
         if self._due(text):
-            self._logger.warning(text)
+            self._logger.warning(f'{self._about}{text}')
 
     def error(self, text: str) -> None:
         """Log as an error, unless just done."""
         if self._due(text):
-            self._logger.error(text)
+            self._logger.error(f'{self._about}{text}')
 
     def _due(self, text: str) -> bool:
         kind, now = without_numbers(text), monotonic()

@@ -1,4 +1,4 @@
-"""What the node publishes: one publisher and one reused message for each topic."""
+"""What is published of a camera: one publisher and one reused message for each topic."""
 
 from __future__ import annotations
 
@@ -79,15 +79,15 @@ def without_sigma(topics: set[str]) -> str:
 
 
 class Outputs:
-    """The node's publishers."""
+    """The publishers of a camera."""
 
-    def __init__(self, node: LifecycleNode) -> None:
-        """Offer all topics; if one cannot be, none is, and rclpy's error is raised."""
+    def __init__(self, node: LifecycleNode, prefix: str) -> None:
+        """Offer all topics, prefix before their names; if one cannot be, none is, and rclpy's error is raised."""
         self._node = node
         self._publishers = {}
         try:
             for name, kind in _TYPES.items():
-                self._publishers[name] = self._offer(kind, name)
+                self._publishers[name] = self._offer(kind, f'{prefix}{name}')
         except Exception:
             self.destroy()
             raise

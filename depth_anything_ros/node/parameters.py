@@ -16,7 +16,7 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Declaration:
-    """One parameter. default: bool, int, float, str, or a tuple of floats that is not empty.
+    """One parameter. default: bool, int, float, str, or a tuple of floats or of strings that is not empty.
 
     between: least and largest value. choices: the only values. live: may be changed while the node runs.
     """
@@ -61,7 +61,7 @@ class Declaration:
         """Check what rclpy does not: choices, and numbers in arrays; raises SettingsError."""
         if self.choices and value not in self.choices:
             raise SettingsError(f"{self.name} is '{value}', expected one of: {', '.join(self.choices)}")
-        if isinstance(value, tuple):
+        if isinstance(value, tuple) and not isinstance(self.default[0], str):
             low, high = self.between or (-math.inf, math.inf)
             if not all(math.isfinite(number) and low <= number <= high for number in value):
                 wanted = f'finite numbers from {low:g} to {high:g}' if self.between else 'finite numbers'

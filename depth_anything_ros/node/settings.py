@@ -80,6 +80,11 @@ class Settings:
         between=(0, 4096),
         live=False,
     )
+    cameras: tuple[str, ...] = _parameter(
+        ('',),
+        'Names of the cameras, each of which comes before the names of its topics; empty: one camera without a name.',
+        live=False,
+    )
     image_transport: str = _parameter(
         'raw', 'raw: image; compressed: image/compressed.', choices=('raw', 'compressed'), live=False
     )
@@ -198,10 +203,13 @@ class Settings:
     @classmethod
     def declare(cls, node: Node) -> Settings:
         """Declare every parameter on the node and read them; raises SettingsError."""
+        values = {}
         for item in declarations():
             default = list(item.default) if isinstance(item.default, tuple) else item.default
-            node.declare_parameter(item.name, default, item.descriptor())
-        return cls.read({item.name: node.get_parameter(item.name).value for item in declarations()})
+            value = node.declare_parameter(item.name, default, item.descriptor()).value
+            # An empty array has no type, and rclpy takes it for none at all.
+            values[item.name] = () if value is None else value
+        return cls.read(values)
 
     @classmethod
     def read(cls, values: Mapping[str, Any], before: Settings | None = None) -> Settings:
@@ -223,6 +231,11 @@ class Settings:
         """Make the settings that result if the parameters with these ROS names change; raises SettingsError."""
         present = {ros_name(item): getattr(self, item.name) for item in _table()} | dict(self.source_parameters)
         return self.read(present | {name: value for name, value in values.items() if name in present}, self)
+
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        """The cameras; the only one may have an empty name."""
+        return self.cameras or ('',)
 
     @property
     def aligner_settings(self) -> AlignerSettings:
@@ -298,7 +311,19 @@ class Settings:
                 f'alignment.min_samples ({self.alignment_min_samples}) must not exceed {most} '
                 f'({self.source_parameters[most]})'
             )
+        self._check_cameras()
         _ = self.fixed_transforms  # checked by being made
+
+    def _check_cameras(self) -> None:
+        names = self.camera_names
+        for name in names:
+            if names != ('',) and not (name.isascii() and name.isidentifier()):
+                raise SettingsError(
+                    f"cameras has '{name}', expected a name of letters, digits and underscores that does not begin "
+                    'with a digit'
+                )
+            if names.count(name) > 1:
+                raise SettingsError(f"cameras has '{name}' twice, expected a name for each camera")
 
 
 def declarations() -> tuple[Declaration, ...]:

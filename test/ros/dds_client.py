@@ -180,12 +180,12 @@ def cloud_of(points, frame_id='lidar'):
     return message
 
 
-def until_metres(client, send, topic='depth/image_rect', tries=10):
+def until_metres(client, send, topic='depth/image_rect', tries=10, prefix=''):
     """Send until there are metres; evidence may come after its frame, and holds from the next one on."""
     for _ in range(tries):
         stamp = send()
-        client.answer('depth/image_color', stamp)
-        found = [message for message in client.received[topic] if message.header.stamp == stamp]
+        client.answer(f'{prefix}depth/image_color', stamp)
+        found = [message for message in client.received[f'{prefix}{topic}'] if message.header.stamp == stamp]
         if found:
             return found[0]
     raise AssertionError(f'no metres; {client.last_status()}')

@@ -392,23 +392,20 @@ def test_somebody_who_wants_the_alignment_only_gets_it(run_node):
 def test_the_frame_that_evidence_waits_for_is_not_replaced(run_node, monkeypatch):
     node, client = run_node(METRIC_TOPICS, **{'alignment.source': 'depth'}, **ALL)
     truth, image = see(client)
-    estimator, started, go_on = node._estimator, threading.Event(), threading.Event()
+    predict, started, go_on = node._estimator.predict, threading.Event(), threading.Event()
 
-    class Slow:
-        def __getattr__(self, name):
-            return getattr(estimator, name)
+    def slow(*args, **kwargs):
+        started.set()
+        assert go_on.wait(20.0)
+        return predict(*args, **kwargs)
 
-        def __call__(self, *args, **kwargs):
-            started.set()
-            assert go_on.wait(20.0)
-            return estimator(*args, **kwargs)
-
-    monkeypatch.setattr(node, '_estimator', Slow())
+    monkeypatch.setattr(node._estimator, 'predict', slow)
     before = int(values_of(client.status('frames'))['received'])
     first = client.send(image)
     assert started.wait(20.0)
     wanted = client.send(image, reference=truth)
-    client.wait_for(lambda: node._aligner.is_waiting_for(wanted.sec * 10**9 + wanted.nanosec), 'evidence')
+    (stream,) = node._streams
+    client.wait_for(lambda: stream._aligner.is_waiting_for(wanted.sec * 10**9 + wanted.nanosec), 'evidence')
 
     def received(count):
         return lambda: int(values_of(client.status('frames'))['received']) == before + count

@@ -345,10 +345,28 @@ def test_diagnostics_tell_latency_and_age(run_node):
 
 def test_the_newest_item_wins_unless_the_older_is_worth_more():
     latest = Latest()
-    assert not latest.put(1)
-    assert latest.put(2)
-    assert latest.put(3, lambda stored, new: (stored, new) == (2, 3))
-    assert latest.take() == 2
-    assert not latest.put(4, lambda stored, new: True)  # nothing is stored
-    assert latest.put(5, lambda stored, new: False)
-    assert latest.take() == 5
+    assert not latest.put('front', 1)
+    assert latest.put('front', 2)
+    assert latest.put('front', 3, lambda stored, new: (stored, new) == (2, 3))
+    assert latest.take() == {'front': 2}
+    assert not latest.put('front', 4, lambda stored, new: True)  # nothing is stored
+    assert latest.put('front', 5, lambda stored, new: False)
+    assert latest.take() == {'front': 5}
+
+
+def test_items_of_other_keys_stay_and_who_waits_longest_comes_first():
+    latest = Latest()
+    latest.put('front', 1)
+    assert not latest.put('left', 2)
+    assert latest.put('front', 3)
+    assert list(latest.take().items()) == [('front', 3), ('left', 2)]
+    latest.put('front', 4)
+    latest.put('left', 5)
+    assert latest.take(1) == {'front': 4}
+    latest.put('front', 6)  # behind left now, however often it comes
+    latest.put('left', 7)
+    assert latest.take(1) == {'left': 7}
+    assert latest.take(1) == {'front': 6}
+    latest.put('left', 8)
+    latest.close()
+    assert latest.take() is None

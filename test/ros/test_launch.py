@@ -200,12 +200,55 @@ def test_rviz_shows_the_topics_of_the_node(prefix, launch, params_file):
     assert {'__ns:=/robot', 'image:=/camera/image'} <= set(rviz)
 
 
-@pytest.mark.parametrize(
-    ('argument', 'text'), [('params_file:=/no/such.yaml', '/no/such.yaml'), ('use_sim_time:=maybe', 'maybe')]
-)
-def test_an_argument_that_cannot_be_is_refused(prefix, launch, argument, text):
+def test_each_camera_has_its_topics_by_its_name_and_rviz_shows_the_first(prefix, launch, params_file):
     prefix(PACKAGE, 'depth_node', ECHO)
-    launched = launch(argument)
+    prefix('rviz2', 'rviz2', ECHO)
+    launched = launch(
+        'rviz:=true',
+        'cameras:=front,left',
+        'image:=/{camera}/image_rect',
+        'scale_reference:=/lidar/points',
+        f'params_file:={params_file}',
+    )
+    assert launched.wait() == 0, launched.output
+    calls = {Path(call[0]).name: {word for word in call if ':=' in word} for call in launched.calls()}
+    assert calls['depth_node'] >= {
+        'front/image:=/front/image_rect',
+        'left/image:=/left/image_rect',
+        'front/scale_reference:=/lidar/points',
+        'left/scale_reference:=/lidar/points',
+    }
+    assert not any(word.startswith(('image:=', 'camera_info:=')) for word in calls['depth_node'])
+    assert calls['rviz2'] >= {'image:=/front/image_rect', 'points:=front/points'}
+
+
+def test_several_cameras_are_started_by_their_names(prefix, launch, client, params_file):
+    prefix(PACKAGE, 'depth_node', NODE)
+    launched = launch(
+        'cameras:=front,left',
+        'image:=/{camera}/image_rect',
+        'model:=untrained-small',
+        'device:=cpu',
+        f'params_file:={params_file}',
+    )
+    client.wait_for(lambda: client.count_subscribers('/front/image_rect'), f'node; {launched.lines}', START_S)
+    client.wait_for(lambda: client.count_subscribers('/left/camera_info'), 'subscriber of camera_info')
+    launched.interrupt()
+    assert launched.wait() == 0, launched.output
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'text'),
+    [
+        (['params_file:=/no/such.yaml'], '/no/such.yaml'),
+        (['use_sim_time:=maybe'], 'maybe'),
+        (['cameras:=front,left', 'image:=/camera/image'], 'one topic for 2 cameras'),
+        (['image:=/{camera}/image'], 'needs the names'),
+    ],
+)
+def test_an_argument_that_cannot_be_is_refused(prefix, launch, arguments, text):
+    prefix(PACKAGE, 'depth_node', ECHO)
+    launched = launch(*arguments)
     assert launched.wait() != 0
     assert text in launched.output
     assert launched.calls() == []
