@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import os
 import platform
 from argparse import Namespace
@@ -14,9 +15,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from depth_anything_ros.cli.errors import CommandError
 from depth_anything_ros.cli.files import replacing
 from depth_anything_ros.cli.pipeline import make_estimator
-from depth_anything_ros.estimation import DepthEstimator
+from depth_anything_ros.estimation import BackendUnavailableError, DepthEstimator
+
+_logger = logging.getLogger(__name__)
 
 _PARTS = ('preprocess', 'network', 'postprocess', 'total')
 _WARM_UP_FRAMES = 2
@@ -28,8 +32,13 @@ def run(args: Namespace) -> int:
     backends = [args.backend] if args.backend else _installed_backends(args.device)
     results = []
     for backend in backends:
-        estimator = make_estimator(args, backend)
-        results.append(_measure(estimator, args))
+        try:
+            estimator = make_estimator(args, backend)
+            results.append(_measure(estimator, args))
+        except CommandError as error:
+            if backend == backends[0]:
+                raise
+            _logger.warning('%s is left out: %s', backend, error)
     model, machine = estimator.source.name, _machine()
     width, height = args.size
     print(f'{model}, {width}x{height} image, {args.frames} frames, milliseconds')
@@ -43,18 +52,24 @@ def run(args: Namespace) -> int:
 
 
 def _installed_backends(device: str) -> list[str]:
+    """Those that are ready within seconds; the first has to work."""
+    if device.startswith('openvino:'):
+        return ['openvino']
     on_cpu = device == 'cpu' or (device == 'auto' and not torch.cuda.is_available())
-    has_openvino = importlib.util.find_spec('openvino') is not None
-    return ['torch', 'openvino'] if on_cpu and has_openvino else ['torch']
+    optional = ('openvino', 'onnxruntime') if on_cpu else ('onnxruntime',)
+    return ['torch', *(name for name in optional if importlib.util.find_spec(name) is not None)]
 
 
 def _measure(estimator: DepthEstimator, args: Namespace) -> dict:
-    """Time frames one by one; latencies in milliseconds."""
+    """Time frames one by one; latencies in milliseconds. Raises CommandError if the backend cannot serve them."""
     width, height = args.size
     # Noise: the time does not depend on the picture, but a constant one could be a special case somewhere.
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    for _ in range(_WARM_UP_FRAMES):
-        prediction = estimator(image)
+    try:
+        for _ in range(_WARM_UP_FRAMES):
+            prediction = estimator(image)
+    except BackendUnavailableError as error:
+        raise CommandError(str(error)) from error
     timings = [
         estimator(image).timings for _ in tqdm(range(args.frames), desc=estimator.backend, unit='frame', disable=None)
     ]
@@ -64,7 +79,7 @@ def _measure(estimator: DepthEstimator, args: Namespace) -> dict:
         latency_ms[part] = dict(zip(('p50', 'p95'), np.percentile(values, [50, 95]).tolist(), strict=True))
     result = {
         'backend': estimator.backend,
-        'device': str(estimator.device),
+        'device': estimator.hardware,
         'precision': estimator.precision,
         'network_size': list(prediction.network_size[::-1]),
         'latency_ms': latency_ms,

@@ -112,7 +112,7 @@ class DepthNode(LifecycleNode):
         self._aligner = self._new_aligner()
         estimator = self._estimator
         self.get_logger().info(
-            f'{estimator.source.name} on {estimator.device} ({estimator.backend}, {estimator.precision}) '
+            f'{estimator.source.name} on {estimator.hardware} ({estimator.backend}, {estimator.precision}) '
             f'predicts {estimator.kind}'
         )
         return super().on_configure(state)
@@ -182,6 +182,7 @@ class DepthNode(LifecycleNode):
                 settings.backend,
                 settings.input_size,
                 accept_license=settings.accept_license,
+                live=True,
             )
         except (*UNAVAILABLE_ERRORS, ValueError) as error:  # ValueError: a precision or an input size that cannot be
             raise SettingsError(str(error)) from error
@@ -428,7 +429,7 @@ class DepthNode(LifecycleNode):
             self._change_evidence()
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
-        hardware = str(self._estimator.device) if self._estimator else 'none'
+        hardware = self._estimator.hardware if self._estimator else 'none'
         name = self.get_fully_qualified_name().lstrip('/')
         active = self._slot is not None
         rectified = self._cameras.rectified if self._cameras and active else None
