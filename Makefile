@@ -61,7 +61,7 @@ $(READY): setup.py setup.cfg constraints.txt
 	@test -n "$(PYTHON)" || { echo "No python3 found: install Python 3.10 to 3.13."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ros,openvino,train,test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ros,openvino,onnx,int8,train,test]'
 	@touch $@
 
 clean:

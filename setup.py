@@ -13,7 +13,8 @@ ros = [
     'ros-kilted-rmw-fastrtps-cpp',
 ]
 openvino = ['openvino>=2024.4']
-onnx = ['onnx>=1.16', 'onnxscript>=0.1', 'onnxruntime>=1.18']
+onnx = ['onnx>=1.16', 'onnxscript>=0.1', 'onnxruntime>=1.18', 'torch>=2.6']
+int8 = ['nncf>=2.13', 'openvino>=2024.4']
 plot = ['matplotlib>=3.5']
 train = [
     'accelerate>=1.0',
@@ -74,6 +75,7 @@ setup(
         'ros': ros,
         'openvino': openvino,
         'onnx': onnx,
+        'int8': int8,
         'plot': plot,
         'train': train,
         'test': test,

@@ -29,3 +29,11 @@ def constant_networks():
         return network
 
     return make
+
+
+@pytest.fixture(scope='session', autouse=True)
+def own_cache(tmp_path_factory):
+    """No test writes into the user's cache; what one compiles, those after it find."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('DEPTH_ANYTHING_CACHE', str(tmp_path_factory.mktemp('compiled')))
+        yield

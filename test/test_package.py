@@ -27,7 +27,7 @@ ROSDEP_KEYS = {
 }
 # Imported only when asked for, and named in the error otherwise: a plot, a backend, the demo's picture, and what the
 # benchmark compares with.
-OPTIONAL = {'matplotlib', 'openvino', 'skimage', 'transformers'}
+OPTIONAL = {'matplotlib', 'nncf', 'onnx', 'onnxruntime', 'onnxscript', 'openvino', 'skimage', 'transformers'}
 # What plugins_description.xml of rviz_default_plugins (and rviz_common) registers, from Humble on.
 RVIZ_CLASSES = {
     'rviz_common/Displays',
@@ -113,8 +113,9 @@ def test_what_make_setup_installs_is_pinned_and_allowed(setup_py):
     lines = [line.partition('#')[0].strip() for line in (ROOT / 'constraints.txt').read_text().splitlines()]
     pins = {pin.name: pin.specifier for pin in map(Requirement, filter(None, lines))}
     extras = setup_py['extras_require']
-    assert set(extras) == {'ros', 'openvino', 'onnx', 'plot', 'train', 'test'}
-    installed = setup_py['install_requires'] + extras['ros'] + extras['openvino'] + extras['train'] + extras['test']
+    assert set(extras) == {'ros', 'openvino', 'onnx', 'int8', 'plot', 'train', 'test'}
+    made = re.search(r"'\.\[([\w,]+)\]'", (ROOT / 'Makefile').read_text())[1].split(',')
+    installed = setup_py['install_requires'] + [item for name in made for item in extras[name]]
     for requirement in map(Requirement, installed):
         if requirement.name == 'pyyaml':  # any version serves
             continue

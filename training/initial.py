@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -106,15 +105,6 @@ def frozen_encoder(architecture: str, encoder: str = PRETRAINED) -> nn.Module:
     Args and errors as of initial_network. Its output is that of `DepthAnything.encoder`; the last map is the features.
     """
     return initial_network(architecture, encoder).encoder.eval().requires_grad_(False)
-
-
-def weights_fingerprint(module: nn.Module) -> str:
-    """A digest of a module's weights: what a run started from, wherever it was read."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]
 
 
 def _random(architecture: Architecture, seed: int) -> DepthAnything:

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from depth_anything_ros.estimation.backends import DeviceUnavailableError, resolve_device
+from depth_anything_ros.estimation import DeviceUnavailableError
+from depth_anything_ros.estimation.devices import resolve_device
 from training.errors import DataError, RecipeError, TrainingError
 from training.initial import weights_fingerprint
 

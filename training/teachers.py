@@ -19,9 +19,9 @@ from depth_anything_ros.estimation import (
     PrecisionUnavailableError,
 )
 from depth_anything_ros.estimation.preprocessing import network_size, preprocess
-from depth_anything_ros.network import DepthAnything
+from depth_anything_ros.network import DepthAnything, weights_fingerprint
 from training.errors import DataError, RecipeError
-from training.initial import official_input_size, trained_network, weights_fingerprint
+from training.initial import official_input_size, trained_network
 from training.recipe import free
 
 # The patch of DINOv2: what an ONNX model with free sizes takes multiples of, unless its recipe says otherwise.
@@ -40,7 +40,8 @@ class TeacherSpec:
         input_size: what the image's shorter side is scaled to, in pixels; 0: the network's
             own, of an ONNX model 518 or the nearest multiple.
         accept_license: agree to a licence that forbids commercial use.
-        device, precision, backend: of the predictions, see DepthEstimator; `auto` takes the best that is there.
+        device, precision, backend: of the predictions, see DepthEstimator. Other backends than torch compile for each
+            size of image and of batch.
     """
 
     teacher: str = free('')
@@ -51,7 +52,7 @@ class TeacherSpec:
     accept_license: bool = free(False)
     device: str = free('auto')
     precision: str = free('auto')
-    backend: str = free('auto')
+    backend: str = free('torch')
 
     def check(self) -> None:
         """Raise ValueError for a value out of range."""

@@ -86,6 +86,11 @@ def checkpoint_folder() -> Path:
     chosen = os.environ.get('DEPTH_ANYTHING_CHECKPOINTS')
     if chosen:
         return Path(chosen).expanduser()
+    return user_cache_folder()
+
+
+def user_cache_folder() -> Path:
+    """This package's folder in the user's cache: `$XDG_CACHE_HOME` or `~/.cache`, and the package's name."""
     return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'depth_anything_ros'
 
 

@@ -116,7 +116,7 @@ def _make(case: Case) -> tuple[dict[str, Any], Timed]:
     facts = {
         'model': estimator.source.name,
         'backend': estimator.backend,
-        'device': str(estimator.device),
+        'device': estimator.hardware,
         'precision': estimator.precision,
         'network_size': list(seen[::-1]),
     }

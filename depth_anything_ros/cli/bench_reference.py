@@ -11,7 +11,8 @@ import torch
 
 from depth_anything_ros.checkpoints import name_or_default
 from depth_anything_ros.cli.bench_case import Case
-from depth_anything_ros.estimation.backends import BackendUnavailableError, resolve_device
+from depth_anything_ros.estimation import BackendUnavailableError
+from depth_anything_ros.estimation.devices import resolve_device
 from depth_anything_ros.network import ARCHITECTURES, IMAGE_MEAN, IMAGE_STD, Architecture
 
 EAGER, BEST = 'eager', 'best'

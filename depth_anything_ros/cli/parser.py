@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from depth_anything_ros.choices import BACKENDS, PRECISIONS
+from depth_anything_ros.choices import BACKENDS, EXPORT_FORMATS, EXPORT_PRECISIONS, PRECISIONS
 
 _POSE = ('X', 'Y', 'Z', 'QX', 'QY', 'QZ', 'QW')
 # The package that owns these imports OpenCV: test/cli/test_parser.py holds the two together.
@@ -23,6 +23,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_bag(commands)
     _add_align(commands)
     _add_bench(commands)
+    _add_export(commands)
     return parser
 
 
@@ -48,7 +49,8 @@ def _add_image(commands) -> None:
         default='raw',
         help='with --camera-info: the pictures are distorted (K and D) or not (P) (default: %(default)s)',
     )
-    _add_model(parser)
+    # Pictures are of many sizes, and all the others compile for each.
+    _add_model(parser, backend='torch')
     _add_depth(parser)
     # A picture's cloud is looked at, a robot's is computed with: hence all pixels here.
     _add_stride(parser, default=1)
@@ -135,6 +137,38 @@ def _add_bench(commands) -> None:
     parser.add_argument('--markdown', type=Path, metavar='FILE', help='also write the tables there')
 
 
+def _add_export(commands) -> None:
+    parser = _add_command(commands, 'export', 'a network in, an ONNX file or OpenVINO IR out, checked against torch')
+    parser.add_argument('model', metavar='MODEL', help='in the catalogue, or a weight file that says what it holds')
+    parser.add_argument(
+        'out', type=Path, metavar='OUT', help='FILE.onnx, or FILE.xml, beside which FILE.bin is written'
+    )
+    parser.add_argument('--format', choices=EXPORT_FORMATS, required=True)
+    parser.add_argument('--checkpoint', default='', metavar='FILE', help='weights (.safetensors, .pth) of MODEL')
+    parser.add_argument('--accept-license', action='store_true', help='agree to weights for non-commercial use only')
+    parser.add_argument(
+        '--image-size',
+        type=_size,
+        default='480x640',
+        metavar='HxW',
+        help="of the camera's image, height first; the network's follows from it (default: %(default)s)",
+    )
+    _add_input_size(parser)
+    parser.add_argument('--dynamic', action='store_true', help='any batch and size (tiny, lite*; not --precision int8)')
+    parser.add_argument(
+        '--precision',
+        choices=EXPORT_PRECISIONS,
+        default='fp32',
+        help='of the weights; with --format onnx also of the work; int8: openvino only (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--images',
+        type=Path,
+        metavar='DIR',
+        help='pictures of the camera to check with; int8 is calibrated on three quarters of them',
+    )
+
+
 def _add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'input', type=Path, metavar='IN', help='rosbag2 folder, .db3 or .mcap file, or .bag file of ROS 1'
@@ -213,9 +247,15 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument('--checkpoint', default='', metavar='FILE', help='weights (.safetensors, .pth)')
     group.add_argument('--accept-license', action='store_true', help='agree to weights for non-commercial use only')
-    group.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N (default: %(default)s)')
+    group.add_argument(
+        '--device', default='auto', help='auto, cpu, cuda, cuda:N, openvino:GPU or openvino:NPU (default: %(default)s)'
+    )
     group.add_argument('--precision', choices=PRECISIONS, default='auto', help='default: %(default)s')
     group.add_argument('--backend', choices=BACKENDS, default='auto', help='default: %(default)s')
+    _add_input_size(group)
+
+
+def _add_input_size(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         '--input-size',
         type=int,
@@ -290,5 +330,5 @@ def _remapping(text: str) -> tuple[str, str]:
 
 
 def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.partition('x')
-    return _positive(width), _positive(height)
+    first, _, second = text.partition('x')
+    return _positive(first), _positive(second)

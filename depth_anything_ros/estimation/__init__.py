@@ -1,6 +1,6 @@
-"""From an image to a prediction: preprocessing, the estimator, execution backends."""
+"""From an image to a prediction: preprocessing, the estimator, execution backends, export."""
 
-from depth_anything_ros.estimation.backends import (
+from depth_anything_ros.estimation.errors import (
     BackendUnavailableError,
     DeviceUnavailableError,
     PrecisionUnavailableError,

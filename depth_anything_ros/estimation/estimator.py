@@ -9,13 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from depth_anything_ros import checkpoints
-from depth_anything_ros.estimation.backends import (
-    BackendUnavailableError,
-    DeviceUnavailableError,
-    make_backend,
-    resolve_device,
-    resolve_precision,
-)
+from depth_anything_ros.estimation.backends import make_backend
+from depth_anything_ros.estimation.devices import check_precision, resolve_target
+from depth_anything_ros.estimation.errors import BackendUnavailableError, DeviceUnavailableError
 from depth_anything_ros.estimation.prediction import Prediction, Timings
 from depth_anything_ros.estimation.preprocessing import (
     ImageShapeError,
@@ -31,7 +27,7 @@ class NonFinitePredictionError(ArithmeticError):
 
 
 # What a DepthEstimator raises for an image, and, beside the ValueError of a wrong option, when it is made.
-PREDICTION_ERRORS = (ImageShapeError, NonFinitePredictionError)
+PREDICTION_ERRORS = (ImageShapeError, NonFinitePredictionError, BackendUnavailableError)
 UNAVAILABLE_ERRORS = (checkpoints.CheckpointError, BackendUnavailableError, DeviceUnavailableError)
 
 
@@ -39,9 +35,10 @@ class DepthEstimator:
     """Depth Anything on a device.
 
     model: a name of checkpoints.catalogue(), or a DepthAnything network. checkpoint: a weight file for that name.
-    device: 'auto', 'cpu', 'cuda', 'cuda:1'. precision: 'auto', 'fp32', 'bf16', 'fp16'.
-    backend: 'auto', 'torch', 'openvino'. input_size: what the image's shorter side is scaled to, in pixels; 0: the
-    network's own size, and the attribute says which.
+    device: 'auto', 'cpu', 'cuda', 'cuda:1', 'openvino:GPU', 'openvino:NPU'. precision: one of choices.PRECISIONS.
+    backend: one of choices.BACKENDS; all but torch compile for each size of image and batch. input_size: what the
+    image's shorter side is scaled to, in pixels; 0: the network's own size, and the attribute says which. live: with
+    backend 'auto' no image waits for a compilation: torch serves it, and another process compiles.
 
     kind: what a Prediction of it is. canonical_focal_px: the focal length that a metric network was trained with, in
     pixels of what it saw; None of a relative one, and while nobody knows. source: where the weights came from.
@@ -60,9 +57,10 @@ class DepthEstimator:
         input_size: int = 0,
         *,
         accept_license: bool = False,
+        live: bool = False,
     ) -> None:
-        resolved = resolve_device(device)
-        precision = resolve_precision(precision, resolved)
+        target = resolve_target(device)
+        check_precision(precision)
         network = (
             model
             if isinstance(model, DepthAnything)
@@ -80,21 +78,26 @@ class DepthEstimator:
         self.kind = network.architecture.kind
         self.canonical_focal_px = network.architecture.canonical_focal_px
         self.source = network.source
-        self._backend = make_backend(backend, network, resolved, precision)
+        self._backend = make_backend(backend, network, target, precision, live=live)
 
     @property
     def device(self) -> torch.device:
-        """Where the network runs."""
+        """Where the network's input and output are."""
         return self._backend.device
 
     @property
+    def hardware(self) -> str:
+        """What computes, in the words of the argument `device`."""
+        return self._backend.hardware
+
+    @property
     def precision(self) -> str:
-        """What the network computes in: 'fp32', 'bf16' or 'fp16'."""
+        """What the network computes in: 'fp32', 'bf16', 'fp16' or 'int8'."""
         return self._backend.precision
 
     @property
     def backend(self) -> str:
-        """What runs the network."""
+        """What runs the network; with 'auto' it may change from image to image."""
         return self._backend.name
 
     @property
@@ -106,6 +109,11 @@ class DepthEstimator:
         """
         return self.device.type != 'cpu'
 
+    @property
+    def backend_reason(self) -> str:
+        """Why it is this one, in words."""
+        return self._backend.reason
+
     def __call__(self, image: np.ndarray, *, at_network_size: bool = False) -> Prediction:
         """Predict one uint8 RGB image (H, W, 3); see predict."""
         return self.predict([image], at_network_size=at_network_size)[0]
@@ -114,7 +122,8 @@ class DepthEstimator:
         """Predict a batch of uint8 RGB images (H, W, 3) of one size.
 
         The values have the images' size, or with at_network_size the network's, which costs less.
-        Raises ImageShapeError and NonFinitePredictionError.
+        Raises ImageShapeError, NonFinitePredictionError, and BackendUnavailableError if the backend asked for cannot
+        serve images of this size, or is too far from torch on this one.
         """
         for image in images:
             check_image(image)
@@ -143,6 +152,7 @@ class DepthEstimator:
     def close(self) -> None:
         """Give the memory back; the estimator is of no use afterwards."""
         on_gpu = self.device.type == 'cuda'
+        self._backend.close()
         del self._backend
         if on_gpu:
             torch.cuda.empty_cache()

@@ -3,7 +3,7 @@
 from depth_anything_ros.network.architectures import ARCHITECTURES, IMAGE_MEAN, IMAGE_STD, Architecture
 from depth_anything_ros.network.model import DepthAnything
 from depth_anything_ros.network.state_dict import StateDictMismatchError
-from depth_anything_ros.network.weights import WeightSource
+from depth_anything_ros.network.weights import WeightSource, weights_fingerprint
 
 __all__ = [
     'ARCHITECTURES',
@@ -13,4 +13,5 @@ __all__ = [
     'DepthAnything',
     'StateDictMismatchError',
     'WeightSource',
+    'weights_fingerprint',
 ]

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import torch
+from torch import nn
+
 
 @dataclass(frozen=True)
 class WeightSource:
@@ -32,3 +35,12 @@ class WeightSource:
             while block := file.read(1 << 20):
                 digest.update(block)
         return digest.hexdigest()
+
+
+def weights_fingerprint(module: nn.Module) -> str:
+    """A digest of a module's weights, wherever they were read: 16 hex digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]

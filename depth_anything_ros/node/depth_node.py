@@ -70,7 +70,7 @@ class DepthNode(LifecycleNode):
             return self._fail(traceback.format_exc())
         self._worker = Worker(estimator, self.get_logger())
         self.get_logger().info(
-            f'{estimator.source.name} on {estimator.device} ({estimator.backend}, {estimator.precision}) '
+            f'{estimator.source.name} on {estimator.hardware} ({estimator.backend}, {estimator.precision}) '
             f'predicts {estimator.kind}'
         )
         return super().on_configure(state)
@@ -139,6 +139,7 @@ class DepthNode(LifecycleNode):
                 settings.backend,
                 settings.input_size,
                 accept_license=settings.accept_license,
+                live=True,
             )
         except (*UNAVAILABLE_ERRORS, ValueError) as error:  # ValueError: a precision or an input size that cannot be
             raise SettingsError(str(error)) from error
@@ -189,7 +190,7 @@ class DepthNode(LifecycleNode):
             stream.listen_again()
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
-        hardware = str(self._estimator.device) if self._estimator else 'none'
+        hardware = self._estimator.hardware if self._estimator else 'none'
         message.status = [
             *(stream.frames_status(hardware) for stream in self._streams),
             model_status(f'{self.get_fully_qualified_name().lstrip("/")}: model', self._estimator, hardware),

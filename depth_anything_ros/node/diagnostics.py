@@ -151,8 +151,9 @@ def model_status(name: str, estimator: DepthEstimator | None, hardware_id: str) 
         'checkpoint': str(source.checkpoint or 'none'),
         'licence': source.licence or 'none',
         'predicts': estimator.kind,
-        'device': str(estimator.device),
+        'device': estimator.hardware,
         'backend': estimator.backend,
+        'backend reason': estimator.backend_reason,
         'precision': estimator.precision,
         'input_size': str(estimator.input_size),
     }

@@ -71,7 +71,7 @@ class Settings:
     accept_license: bool = _parameter(
         False, 'Agree to the licence of weights that may not be used commercially.', live=False
     )
-    device: str = _parameter('auto', 'auto, cpu, cuda or cuda:N.', live=False)
+    device: str = _parameter('auto', 'auto, cpu, cuda, cuda:N, openvino:GPU or openvino:NPU.', live=False)
     precision: str = _parameter('auto', 'What the network computes in.', choices=PRECISIONS, live=False)
     backend: str = _parameter('auto', 'What runs the network.', choices=BACKENDS, live=False)
     input_size: int = _parameter(

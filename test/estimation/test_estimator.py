@@ -19,7 +19,7 @@ INPUT_SIZE = 56
 
 @pytest.fixture(scope='module')
 def estimator():
-    return DepthEstimator('untrained-small', device='cpu', precision='fp32', input_size=INPUT_SIZE)
+    return DepthEstimator('untrained-small', device='cpu', precision='fp32', backend='torch', input_size=INPUT_SIZE)
 
 
 def picture(height=60, width=90, seed=0):
@@ -48,7 +48,7 @@ def test_values_at_network_size_are_what_the_others_are_made_of(estimator):
 
 def test_the_result_is_the_networks_own_on_the_official_preprocessing(estimator):
     network = DepthAnything.from_name('v2-small')
-    ours = DepthEstimator(network, device='cpu', precision='fp32', input_size=INPUT_SIZE)
+    ours = DepthEstimator(network, device='cpu', precision='fp32', backend='torch', input_size=INPUT_SIZE)
     image = picture(56, 70)
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     # At this size there is nothing to resize.
@@ -100,14 +100,18 @@ def test_a_batch_of_two_sizes_is_refused(estimator):
 
 def test_a_metric_network_predicts_depth_within_its_range(constant_networks):
     network = constant_networks('v2-small-indoor', 0.0)
-    prediction = DepthEstimator(network, device='cpu', precision='fp32', input_size=INPUT_SIZE)(picture())
+    prediction = DepthEstimator(network, device='cpu', precision='fp32', backend='torch', input_size=INPUT_SIZE)(
+        picture()
+    )
     assert prediction.kind == 'depth'
     np.testing.assert_allclose(prediction.values, 10.0, rtol=1e-5)  # sigmoid(0) * 20 m
     np.testing.assert_allclose(prediction.nearness, 0.1, rtol=1e-5)
 
 
 def test_only_a_metric_estimator_knows_a_focal_length(estimator, constant_networks):
-    metric = DepthEstimator(constant_networks('v2-small-outdoor', 0.0), device='cpu', input_size=INPUT_SIZE)
+    metric = DepthEstimator(
+        constant_networks('v2-small-outdoor', 0.0), device='cpu', backend='torch', input_size=INPUT_SIZE
+    )
     assert metric.canonical_focal_px == pytest.approx(1003.34)
     assert estimator.canonical_focal_px is None
 
@@ -115,11 +119,11 @@ def test_only_a_metric_estimator_knows_a_focal_length(estimator, constant_networ
 def test_a_network_that_gives_nan_is_an_error_not_a_depth(constant_networks):
     network = constant_networks('v2-small', float('nan'))
     with pytest.raises(NonFinitePredictionError, match='fp32'):
-        DepthEstimator(network, device='cpu', precision='fp32', input_size=INPUT_SIZE)(picture())
+        DepthEstimator(network, device='cpu', precision='fp32', backend='torch', input_size=INPUT_SIZE)(picture())
 
 
 def test_bf16_on_the_cpu_is_near_fp32(estimator):
-    reduced = DepthEstimator('untrained-small', device='cpu', precision='bf16', input_size=INPUT_SIZE)
+    reduced = DepthEstimator('untrained-small', device='cpu', precision='bf16', backend='torch', input_size=INPUT_SIZE)
     full, image = estimator, picture()
     assert reduced.precision == 'bf16'
     np.testing.assert_allclose(reduced(image).values, full(image).values, rtol=0.05, atol=0.02)
@@ -153,7 +157,7 @@ def test_settings_that_cannot_be_are_refused_with_the_reason(settings, error, te
 
 @pytest.mark.parametrize(('model', 'size'), [('tiny', 256), ('untrained-small', 518)])
 def test_without_an_input_size_a_network_sees_what_it_was_trained_at(model, size):
-    estimator = DepthEstimator(model, device='cpu')
+    estimator = DepthEstimator(model, device='cpu', backend='torch')
     assert estimator.input_size == size
     assert min(estimator(picture()).network_size) == size
 

@@ -21,7 +21,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from depth_anything_ros import checkpoints
 from depth_anything_ros.node.depth_node import DepthNode
 
-SMALL = {'model': 'untrained-small', 'device': 'cpu', 'precision': 'fp32', 'input_size': 42}
+SMALL = {'model': 'untrained-small', 'device': 'cpu', 'precision': 'fp32', 'backend': 'torch', 'input_size': 42}
 
 
 @pytest.fixture(scope='session', autouse=True)

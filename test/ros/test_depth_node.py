@@ -341,6 +341,7 @@ def test_diagnostics_tell_latency_and_age(run_node):
     assert 0.0 <= float(values['input age s']) < 5.0
     model = values_of(client.status('model'))
     assert (model['device'], model['precision'], model['backend']) == ('cpu', 'fp32', 'torch')
+    assert model['backend reason'] == 'asked for'
 
 
 def test_the_newest_item_wins_unless_the_older_is_worth_more():

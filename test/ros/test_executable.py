@@ -11,7 +11,7 @@ import pytest
 from dds_client import Client, depth_of, picture, spinning
 from sensor_msgs.msg import Image
 
-SMALL = ['-p', 'model:=untrained-small', '-p', 'input_size:=42']
+SMALL = ['-p', 'model:=untrained-small', '-p', 'input_size:=42', '-p', 'backend:=torch']
 
 
 def run(*arguments, timeout_s=120.0):

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from depth_anything_ros import checkpoints
 from depth_anything_ros.estimation import UNAVAILABLE_ERRORS, DepthEstimator, PrecisionUnavailableError
-from depth_anything_ros.network import DepthAnything
+from depth_anything_ros.network import DepthAnything, weights_fingerprint
 from training.data.sample import Dataset
 from training.data.spec import make_dataset
 from training.errors import DataError, RecipeError
@@ -24,7 +24,7 @@ from training.evaluation.results import RESULTS, Result
 from training.evaluation.running import choose, evaluate, pick
 from training.evaluation.scoring import check_served
 from training.evaluation.table import Section, markdown
-from training.initial import trained_network, weights_fingerprint
+from training.initial import trained_network
 from training.recipe import free, settings_fingerprint
 from training.run import Run
 
@@ -96,8 +96,8 @@ class Settings:
     seed: int = 0
     accept_license: bool = free(False)
     device: str = free('auto')
-    precision: Literal['auto', 'fp32', 'bf16', 'fp16'] = free('fp32')
-    backend: Literal['auto', 'torch', 'openvino'] = free('torch')
+    precision: Literal['auto', 'fp32', 'bf16', 'fp16', 'int8'] = free('fp32')
+    backend: Literal['auto', 'torch', 'torch-compile', 'openvino', 'onnxruntime'] = free('torch')
     workers: int = free(1)
 
     def __post_init__(self) -> None:

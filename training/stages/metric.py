@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from depth_anything_ros.network import weights_fingerprint
 from training.data.augmentation import TrainView
 from training.data.loading import Stream
 from training.data.spec import DataSpec, make_datasets
-from training.initial import weights_fingerprint
 from training.launch import run_training, starting_network
 from training.losses import silog_loss
 from training.objectives import LABELLED, MetricObjective

@@ -10,13 +10,13 @@ from typing import Any
 from torch import nn
 
 from depth_anything_ros.checkpoints.catalogue import forbids_commercial_use
-from depth_anything_ros.network import DepthAnything
+from depth_anything_ros.network import DepthAnything, weights_fingerprint
 from training.data.augmentation import TrainView
 from training.data.loading import Stream
 from training.data.spec import DataSpec, make_datasets
 from training.errors import RecipeError
 from training.files import Folder
-from training.initial import frozen_encoder, weights_fingerprint
+from training.initial import frozen_encoder
 from training.launch import run_training, starting_network
 from training.objectives import LABELLED, UNLABELLED, StudentObjective
 from training.recipe import free

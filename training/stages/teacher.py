@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from depth_anything_ros.network import weights_fingerprint
 from training.data.augmentation import TrainView
 from training.data.loading import Stream
 from training.data.spec import DataSpec, make_datasets
-from training.initial import weights_fingerprint
 from training.launch import run_training, starting_network
 from training.objectives import LABELLED, TeacherObjective
 from training.settings import TrainSettings

@@ -1,0 +1,192 @@
+"""Torch as it is, compiled by torch.compile, and captured as a CUDA graph."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections import OrderedDict
+from contextlib import nullcontext
+
+import torch
+from torch import nn
+
+from depth_anything_ros.estimation.backends.interface import LIMITS, Run, deviation
+from depth_anything_ros.estimation.devices import Target, choose_precisions, cpu_computes_bf16
+from depth_anything_ros.estimation.errors import BackendUnavailableError, PrecisionUnavailableError
+
+_log = logging.getLogger(__name__)
+
+_DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+# Before a capture: libraries choose their kernels and take their memory in the first runs.
+_WARM_UP_RUNS = 3
+# Pictures of many sizes would pay for each capture and see no second frame.
+_RUNS_BEFORE_CAPTURE = 3
+_GRAPHS = 4
+
+
+def torch_precisions(precision: str, device: torch.device) -> tuple[str, ...]:
+    """'auto' is fp16 and then fp32 on CUDA, bf16 on a CPU that computes it, else fp32.
+
+    Raises PrecisionUnavailableError.
+    """
+    if precision == 'int8':
+        raise PrecisionUnavailableError("precision 'int8' is for backend 'openvino': torch takes fp32, bf16 or fp16")
+    if device.type == 'cuda':
+        return choose_precisions(precision, 'CUDA', ('fp16', 'fp32'), ('bf16',))
+    if device.type != 'cpu':
+        return choose_precisions(precision, device.type, ('fp32',), ('bf16', 'fp16'))
+    if precision == 'fp16':
+        raise PrecisionUnavailableError("precision 'fp16' is for CUDA: a CPU takes 'fp32' or 'bf16'")
+    preferred = ('bf16', 'fp32') if cpu_computes_bf16() else ('fp32', 'bf16')
+    return choose_precisions(precision, 'a CPU', preferred)[:1]
+
+
+class InPrecision(nn.Module):
+    """The network in reduced precision, through autocast; float32 at both ends."""
+
+    def __init__(self, network: nn.Module, device: torch.device, precision: str) -> None:
+        super().__init__()
+        self.network = network
+        self._device_type, self._dtype = device.type, _DTYPES.get(precision)
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """Run."""
+        with torch.autocast(self._device_type, dtype=self._dtype) if self._dtype else nullcontext():
+            return self.network(batch).float()
+
+
+def forward(network: nn.Module, device: torch.device, precision: str) -> Run:
+    """The network in a precision, as a function."""
+    return _inference(InPrecision(network, device, precision))
+
+
+def _inference(module: Run) -> Run:
+    def run(batch: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            return module(batch)
+
+    return run
+
+
+class EagerBackend:
+    """Torch, operation by operation: what the others are measured against."""
+
+    name = 'torch'
+
+    def __init__(self, network: nn.Module, target: Target, precision: str, reason: str) -> None:
+        self.device, self.hardware, self.reason = target.tensors, str(target.tensors), reason
+        self.precision = torch_precisions(precision, target.tensors)[0]
+        self._run = forward(network.to(target.tensors).eval(), self.device, self.precision)
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        """Run."""
+        return self._run(batch)
+
+    def close(self) -> None:
+        """Nothing works for it."""
+
+
+class GraphBackend(EagerBackend):
+    """Torch on CUDA: an image size that comes again and again is captured as a graph, up to a few of them.
+
+    Replayed, a graph costs the processor one call. Its kernels are those of the eager run, so that results do not
+    depend on when it was captured.
+    """
+
+    def __init__(self, network: nn.Module, target: Target, precision: str, reason: str) -> None:
+        super().__init__(network, target, precision, reason)
+        self._graphs: OrderedDict[tuple[int, ...], Run] = OrderedDict()
+        self._last, self._repeats = (), 0
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        """Run; a capture, tens of milliseconds, happens after the third batch of a shape in a row."""
+        shape = tuple(batch.shape)
+        if shape in self._graphs:
+            self._graphs.move_to_end(shape)
+            return self._graphs[shape](batch)
+        result = self._run(batch)
+        self._last, self._repeats = shape, self._repeats + 1 if shape == self._last else 1
+        if self._repeats == _RUNS_BEFORE_CAPTURE:
+            self._graphs[shape] = captured(self._run, batch, self.precision)
+            if len(self._graphs) > _GRAPHS:
+                self._graphs.popitem(last=False)
+        return result
+
+    def close(self) -> None:
+        """Give the graphs' memory back."""
+        self._graphs.clear()
+
+
+class InductorCompiler:
+    """torch.compile, and on CUDA a graph of what it makes."""
+
+    name = 'torch-compile'
+
+    def __init__(self, network: nn.Module, target: Target, precision: str) -> None:
+        if target.tensors.type == 'cpu' and not any(map(shutil.which, ('g++', 'clang++', 'c++'))):
+            raise BackendUnavailableError(
+                "backend 'torch-compile' needs a C++ compiler on a CPU: apt install g++, or take backend 'torch'"
+            )
+        self.device, self.hardware = target.tensors, str(target.tensors)
+        self.precisions = torch_precisions(precision, target.tensors)
+        self._network = network.to(target.tensors).eval()
+
+    def compile(self, batch: torch.Tensor, precision: str) -> Run:
+        """See Compiler."""
+        run = self._compiled(batch, precision)
+        return captured(run, batch, precision) if self.device.type == 'cuda' else run
+
+    def _compiled(self, batch: torch.Tensor, precision: str) -> Run:
+        # An exported program is code of its own. Compiled forms of the same code are limited in number, and a robot
+        # whose images change their size would come to the end of them.
+        try:
+            with torch.inference_mode():
+                program = torch.export.export(InPrecision(self._network, self.device, precision), (batch,))
+            run = _inference(torch.compile(program.module(), dynamic=False, fullgraph=True))
+            run(batch)  # which is when it compiles
+        except Exception as error:  # of torch's own and of the C++ compiler's, without a common base
+            reason = str(error).strip().split('\n', 1)[0]
+            raise BackendUnavailableError(
+                f"torch.compile fails ({type(error).__name__}: {reason}): take backend 'torch'"
+            ) from error
+        return run
+
+
+def captured(run: Run, batch: torch.Tensor, precision: str) -> Run:
+    """A graph of the run for this shape; the run itself, with a warning in the log, where there can be none."""
+    try:
+        graph = CapturedGraph(run, batch)
+        found = deviation(graph(batch), run(batch))
+        problem = '' if found <= LIMITS[precision] else f'it differs by {found:.2%} from what it repeats'
+    except RuntimeError as error:
+        problem = str(error).split('\n', 1)[0]
+    if problem:
+        _log.warning('no CUDA graph for %s, which is slower: %s', tuple(batch.shape), problem)
+        return run
+    return graph
+
+
+class CapturedGraph:
+    """A network's work on a GPU for one input size, recorded once. Not safe across threads."""
+
+    def __init__(self, run: Run, batch: torch.Tensor) -> None:
+        """Record; raises RuntimeError if something in it cannot be, or the memory is short."""
+        self._input = batch.clone()
+        with torch.cuda.device(batch.device):
+            present, side = torch.cuda.current_stream(), torch.cuda.Stream()
+            side.wait_stream(present)
+            with torch.cuda.stream(side):
+                for _ in range(_WARM_UP_RUNS):
+                    run(self._input)
+            present.wait_stream(side)
+            self._graph = torch.cuda.CUDAGraph()
+            # Other threads may use the GPU for other things meanwhile.
+            with torch.cuda.graph(self._graph, capture_error_mode='thread_local'):
+                self._output = run(self._input)
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        """Replay; the result is a copy, since the next replay writes into the same memory."""
+        with torch.inference_mode():
+            self._input.copy_(batch)
+            self._graph.replay()
+            return self._output.clone()

@@ -1,0 +1,13 @@
+"""Why a network cannot be run as asked, one class for each cause. The message says what to do."""
+
+
+class DeviceUnavailableError(RuntimeError):
+    """The device asked for is not there."""
+
+
+class PrecisionUnavailableError(ValueError):
+    """The device or backend does not compute in this precision."""
+
+
+class BackendUnavailableError(RuntimeError):
+    """The backend asked for is not installed, does not serve this device, or computes something else."""

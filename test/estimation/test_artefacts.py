@@ -1,0 +1,96 @@
+"""The cache: whole entries or none, and none for anything but what it was made of."""
+
+import os
+import threading
+
+import pytest
+import torch
+
+from depth_anything_ros.estimation import artefacts
+from depth_anything_ros.estimation.artefacts import Artefacts
+
+SHAPE = (1, 3, 64, 96)
+
+
+def test_what_was_made_once_is_read_the_next_time(cache, lite):
+    entries = Artefacts(lite(), 'form', {})
+    assert entries.read_or_make(SHAPE, 'fp32', lambda: b'made') == b'made'
+    again = Artefacts(lite(), 'form', {})
+    assert again.read_or_make(SHAPE, 'fp32', lambda: pytest.fail('made again')) == b'made'
+    assert [path.name for path in cache.iterdir()] == [again.path(SHAPE, 'fp32').name]
+
+
+def test_another_network_size_precision_version_or_form_is_another_entry(cache, lite):
+    network, changed = lite(), lite()
+    with torch.no_grad():
+        changed.head.output.bias += 1e-3
+    paths = {
+        Artefacts(network, 'form', {'library': '1'}).path(SHAPE, 'fp32'),
+        Artefacts(changed, 'form', {'library': '1'}).path(SHAPE, 'fp32'),
+        Artefacts(network, 'form', {'library': '2'}).path(SHAPE, 'fp32'),
+        Artefacts(network, 'other', {'library': '1'}).path(SHAPE, 'fp32'),
+        Artefacts(network, 'form', {'library': '1'}).path((1, 3, 96, 64), 'fp32'),
+        Artefacts(network, 'form', {'library': '1'}).path(SHAPE, 'int8'),
+    }
+    assert len(paths) == 6
+    assert all(path.parent == cache for path in paths)
+
+
+@pytest.mark.parametrize(
+    'damage', [lambda data: data[:-1], lambda data: data[:10], lambda data: b'', lambda data: data[:-1] + b'!']
+)
+def test_a_damaged_entry_is_made_anew_and_the_log_says_so(cache, lite, caplog, damage):
+    entries = Artefacts(lite(), 'form', {})
+    entries.read_or_make(SHAPE, 'fp32', lambda: b'made')
+    path = entries.path(SHAPE, 'fp32')
+    path.write_bytes(damage(path.read_bytes()))
+    assert entries.read_or_make(SHAPE, 'fp32', lambda: b'anew') == b'anew'
+    assert 'damaged' in caplog.text
+    assert artefacts.read(path) == b'anew'
+
+
+def test_a_folder_that_cannot_be_written_is_a_warning_and_no_failure(cache, lite, caplog):
+    cache.write_text('a file where the folder should be')
+    assert Artefacts(lite(), 'form', {}).read_or_make(SHAPE, 'fp32', lambda: b'made') == b'made'
+    assert 'nothing can be kept' in caplog.text
+    assert 'DEPTH_ANYTHING_CACHE' in caplog.text
+
+
+def test_a_write_that_fails_leaves_nothing_behind(cache, monkeypatch):
+    def full(*_):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(os, 'replace', full)
+    assert not artefacts.write(cache / 'entry', b'content')
+    assert list(cache.iterdir()) == []
+
+
+def test_readers_see_whole_entries_while_others_write_them(cache):
+    path, contents = cache / 'entry', [bytes([value]) * 100_000 for value in range(4)]
+    artefacts.write(path, contents[0])
+    writers = [threading.Thread(target=lambda c=c: [artefacts.write(path, c) for _ in range(20)]) for c in contents]
+    for writer in writers:
+        writer.start()
+    seen = [artefacts.read(path) for _ in range(100)]
+    for writer in writers:
+        writer.join()
+    assert set(seen) <= set(contents)
+    assert [entry.name for entry in cache.iterdir()] == ['entry']
+
+
+def test_the_entries_used_last_stay(cache):
+    for index in range(40):
+        artefacts.write(cache / f'entry{index:02}', b'content')
+        os.utime(cache / f'entry{index:02}', (index, index))
+    artefacts.read(cache / 'entry20')
+    artefacts.write(cache / 'newest', b'content')
+    names = {path.name for path in cache.iterdir()}
+    assert len(names) == 32
+    assert {'newest', 'entry20', 'entry39'} <= names
+    assert 'entry00' not in names
+
+
+def test_without_a_variable_the_cache_is_the_users(monkeypatch, tmp_path):
+    monkeypatch.delenv('DEPTH_ANYTHING_CACHE', raising=False)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    assert artefacts.cache_folder() == tmp_path / 'depth_anything_ros' / 'compiled'

@@ -1,0 +1,356 @@
+"""Backends: which is taken and why, and that none is far from torch."""
+
+import sys
+import time
+from contextlib import ExitStack, closing
+
+import numpy as np
+import pytest
+import torch
+
+from depth_anything_ros.estimation import (
+    BackendUnavailableError,
+    DepthEstimator,
+    DeviceUnavailableError,
+    PrecisionUnavailableError,
+    artefacts,
+)
+from depth_anything_ros.estimation.backends import openvino_compiler, preparation, torch_backends
+from depth_anything_ros.estimation.devices import Target
+from depth_anything_ros.estimation.export import pack_openvino, to_openvino
+
+SIZE = 64
+
+
+def estimate(network, **options):
+    return DepthEstimator(network, **{'device': 'cpu', 'precision': 'fp32', 'input_size': SIZE, **options})
+
+
+def torch_values(network, image):
+    return estimate(network, backend='torch')(image).values
+
+
+@pytest.fixture
+def openvino():
+    return pytest.importorskip('openvino', reason='needs the extra openvino')
+
+
+@pytest.fixture
+def onnxruntime():
+    pytest.importorskip('onnxscript', reason='needs the extra onnx')
+    return pytest.importorskip('onnxruntime', reason='needs the extra onnx')
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Make packages as if they were not installed."""
+
+    def hide(*names):
+        for name in names:
+            monkeypatch.setitem(sys.modules, name, None)
+
+    return hide
+
+
+@pytest.mark.parametrize('backend', ['openvino', 'onnxruntime'])
+def test_a_compiled_backend_gives_what_torch_gives_in_every_size(backend, request, lite, picture):
+    request.getfixturevalue(backend)
+    ours = estimate(lite(), backend=backend)
+    for size in ((48, 64), (64, 64), (48, 64)):
+        image = picture(*size)
+        np.testing.assert_allclose(ours(image).values, torch_values(lite(), image), rtol=1e-3, atol=1e-3)
+    assert (ours.backend, ours.hardware, ours.precision, ours.backend_reason) == (backend, 'cpu', 'fp32', 'asked for')
+
+
+@pytest.mark.parametrize(('backend', 'exporter'), [('openvino', 'to_openvino'), ('onnxruntime', 'to_onnx')])
+def test_a_second_start_exports_nothing(backend, exporter, request, cache, lite, picture, monkeypatch):
+    request.getfixturevalue(backend)
+    first = estimate(lite(), backend=backend)(picture()).values
+    module = 'openvino_compiler' if backend == 'openvino' else 'onnx_compiler'
+    monkeypatch.setattr(
+        f'depth_anything_ros.estimation.backends.{module}.{exporter}', lambda *_: pytest.fail('exported again')
+    )
+    np.testing.assert_array_equal(estimate(lite(), backend=backend)(picture()).values, first)
+
+
+@pytest.mark.parametrize('backend', ['openvino', 'onnxruntime'])
+def test_a_broken_cache_entry_is_rebuilt(backend, request, cache, lite, picture, caplog):
+    request.getfixturevalue(backend)
+    first = estimate(lite(), backend=backend)(picture()).values
+    (entry,) = cache.iterdir()
+    entry.write_bytes(entry.read_bytes()[:5000])
+    np.testing.assert_array_equal(estimate(lite(), backend=backend)(picture()).values, first)
+    assert 'damaged' in caplog.text
+    assert entry.stat().st_size > 5000
+
+
+def test_an_unwritable_cache_does_not_stop_a_backend(openvino, cache, lite, picture, caplog):
+    cache.write_text('no folder')
+    image = picture()
+    ours = estimate(lite(), backend='openvino')
+    np.testing.assert_allclose(ours(image).values, torch_values(lite(), image), rtol=1e-3, atol=1e-3)
+    assert 'nothing can be kept' in caplog.text
+
+
+def shifted_by(share):
+    """A compiler whose networks are off by a share of their output, each precision by its own."""
+
+    def compile(self, batch, precision):
+        run = torch_backends.forward(self._network, self.device, 'fp32')
+        return lambda batch: run(batch) * (1.0 + share[precision])
+
+    return compile
+
+
+def test_a_backend_that_is_off_refuses_and_names_its_deviation(openvino, lite, picture, monkeypatch):
+    monkeypatch.setattr(openvino_compiler.OpenVinoCompiler, 'compile', shifted_by({'fp32': 0.02}))
+    with pytest.raises(BackendUnavailableError, match=r'differs from torch fp32 by 2\.00%.*more than 0\.1%'):
+        estimate(lite(), backend='openvino')(picture())
+
+
+def test_a_precision_that_is_off_gives_way_to_the_next(openvino, lite, picture, monkeypatch, caplog):
+    monkeypatch.setattr(openvino_compiler, 'cpu_computes_bf16', lambda: True)
+    monkeypatch.setattr(openvino_compiler.OpenVinoCompiler, 'compile', shifted_by({'bf16': 0.05, 'fp32': 0.0}))
+    ours = estimate(lite(), backend='openvino', precision='auto')
+    ours(picture())
+    assert ours.precision == 'fp32'
+    assert 'bf16 differs from torch fp32 by 5.00%' in caplog.text
+
+
+def test_auto_stays_with_torch_where_the_faster_one_is_off(openvino, lite, picture, monkeypatch):
+    monkeypatch.setattr(openvino_compiler.OpenVinoCompiler, 'compile', shifted_by({'fp32': 0.02}))
+    ours, image = estimate(lite()), picture()
+    np.testing.assert_allclose(ours(image).values, torch_values(lite(), image), rtol=1e-5)
+    assert ours.backend == 'torch'
+    assert 'by 2.00%' in ours.backend_reason
+
+
+def test_auto_takes_openvino_on_a_cpu_and_says_why(openvino, lite, picture, caplog):
+    caplog.set_level('INFO', 'depth_anything_ros')
+    ours = estimate(lite())
+    ours(picture())
+    assert ours.backend == 'openvino'
+    assert ours.backend_reason == 'auto: OpenVINO is installed, the fastest on a CPU'
+    assert f'backend openvino ({ours.backend_reason})' in caplog.text
+
+
+def test_auto_without_openvino_takes_onnx_runtime_in_fp32_only(onnxruntime, without, lite, picture):
+    without('openvino')
+    ours = estimate(lite())
+    ours(picture())
+    assert ours.backend == 'onnxruntime'
+    assert estimate(lite(), precision='bf16').backend == 'torch'
+
+
+def test_auto_with_neither_takes_torch_and_says_what_to_install(without, lite, picture):
+    without('openvino', 'onnxruntime')
+    ours = estimate(lite())
+    ours(picture())
+    assert ours.backend == 'torch'
+    assert "pip install 'depth_anything_ros[openvino]'" in ours.backend_reason
+    assert "pip install 'depth_anything_ros[onnx]'" in ours.backend_reason
+
+
+@pytest.mark.parametrize(('backend', 'extra'), [('openvino', 'openvino'), ('onnxruntime', 'onnx')])
+def test_a_backend_that_is_not_installed_says_what_to_install(without, lite, backend, extra):
+    without(backend)
+    with pytest.raises(BackendUnavailableError, match=rf'pip install .depth_anything_ros\[{extra}\]'):
+        estimate(lite(), backend=backend)
+
+
+def wait_for(ours, image, condition, seconds=240):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, ours.backend_reason
+        ours(image)
+        time.sleep(0.2)
+
+
+@pytest.fixture
+def live(lite):
+    """Make live estimators of the small network; at the end their helpers end too."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(closing(estimate(lite(), live=True)))
+
+
+def test_a_live_estimator_answers_at_once_and_is_faster_later(openvino, cache, live, lite, picture):
+    image, expected = picture(), torch_values(lite(), picture())
+    ours = live()
+    np.testing.assert_allclose(ours(image).values, expected, rtol=1e-5)
+    assert ours.backend == 'torch'
+    assert ours.backend_reason.startswith('until openvino is ready')
+    wait_for(ours, image, lambda: ours.backend == 'openvino')
+    np.testing.assert_allclose(ours(image).values, expected, rtol=1e-3, atol=1e-3)
+    again = live()  # the cache is warm
+    again(image)
+    assert again.backend == 'openvino'
+
+
+def test_a_live_estimator_stays_with_torch_if_the_preparation_fails(
+    openvino, cache, live, picture, monkeypatch, caplog
+):
+    monkeypatch.setattr(preparation, '_MODULE', 'depth_anything_ros.estimation.nowhere')
+    ours, image = live(), picture()
+    wait_for(ours, image, lambda: 'cannot be made ready' in ours.backend_reason)
+    assert ours.backend == 'torch'
+    assert 'nowhere' in ours.backend_reason
+    assert caplog.text.count('torch stays') == 1
+
+
+def test_a_live_estimator_stays_with_torch_if_nothing_can_be_kept(openvino, cache, live, picture, monkeypatch):
+    monkeypatch.setattr(preparation, '_MODULE', 'this')  # a helper that succeeds and has left nothing
+    ours, image = live(), picture()
+    wait_for(ours, image, lambda: 'nothing of it is in the cache' in ours.backend_reason)
+    assert ours.backend == 'torch'
+
+
+def test_a_live_estimator_that_is_closed_ends_its_helper(openvino, cache, lite, picture, monkeypatch):
+    processes = []
+    popen = preparation.subprocess.Popen
+
+    def spy(*args, **kwargs):
+        processes.append(popen(*args, **kwargs))
+        return processes[-1]
+
+    monkeypatch.setattr(preparation.subprocess, 'Popen', spy)
+    ours = estimate(lite(), live=True)
+    ours(picture())
+    ours.close()
+    (process,) = processes
+    assert process.returncode is not None
+
+
+def test_torch_compile_gives_what_torch_gives(lite, picture, monkeypatch):
+    # Inductor's C++ takes minutes for a network; what leads up to it is the same for the debugging backend.
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, 'compile', lambda *args, **options: compile_(*args, backend='eager', **options))
+    ours, image = estimate(lite(), backend='torch-compile'), picture()
+    np.testing.assert_allclose(ours(image).values, torch_values(lite(), image), rtol=1e-3, atol=1e-3)
+    assert ours.backend == 'torch-compile'
+
+
+def test_torch_compile_without_a_compiler_says_what_to_install(lite, monkeypatch):
+    monkeypatch.setenv('PATH', '')
+    with pytest.raises(BackendUnavailableError, match=r'apt install g\+\+'):
+        estimate(lite(), backend='torch-compile')
+
+
+def test_an_intel_device_that_is_not_there_is_refused_with_those_that_are(openvino, lite):
+    with pytest.raises(DeviceUnavailableError, match='OpenVINO has CPU'):
+        estimate(lite(), device='openvino:NPU7', precision='auto')
+
+
+def test_openvinos_own_name_of_the_cpu_runs_there(openvino, lite, picture):
+    ours = estimate(lite(), device='openvino:CPU')
+    ours(picture())
+    assert (ours.backend, ours.hardware, ours.device.type) == ('openvino', 'openvino:CPU', 'cpu')
+
+
+@pytest.mark.parametrize('backend', ['torch', 'torch-compile', 'onnxruntime'])
+def test_devices_of_openvino_are_openvinos_alone(lite, backend):
+    with pytest.raises(BackendUnavailableError, match="take backend 'openvino'"):
+        estimate(lite(), device='openvino:GPU', backend=backend)
+
+
+@pytest.mark.parametrize(
+    ('backend', 'precision'),
+    [('torch', 'int8'), ('torch', 'fp16'), ('onnxruntime', 'bf16'), ('onnxruntime', 'int8'), ('openvino', 'fp16')],
+)
+def test_a_precision_that_a_backend_has_not_is_refused(request, lite, backend, precision):
+    if backend != 'torch':
+        request.getfixturevalue(backend)
+    with pytest.raises(PrecisionUnavailableError, match=precision):
+        estimate(lite(), backend=backend, precision=precision)
+
+
+def test_int8_without_a_calibrated_network_says_how_to_make_one(openvino, cache, lite, picture):
+    with pytest.raises(BackendUnavailableError, match=r'export .*--precision int8 --image-size 64x96'):
+        estimate(lite(), precision='int8')(picture())
+
+
+def test_int8_runs_what_an_export_has_left_in_the_cache(openvino, cache, lite, picture):
+    shape = (1, 3, 64, 96)
+    entry = openvino_compiler.openvino_artefacts(lite()).path(shape, 'int8')
+    artefacts.write(entry, pack_openvino(to_openvino(lite(), shape)))
+    ours, image = estimate(lite(), precision='int8'), picture()
+    np.testing.assert_allclose(ours(image).values, torch_values(lite(), image), rtol=1e-3, atol=1e-3)
+    assert (ours.backend, ours.precision) == ('openvino', 'int8')
+
+
+def test_int8_that_is_off_is_refused_with_its_deviation(openvino, lite, picture, monkeypatch):
+    monkeypatch.setattr(openvino_compiler.OpenVinoCompiler, 'compile', shifted_by({'int8': 0.05}))
+    with pytest.raises(BackendUnavailableError, match=r'int8 differs from torch fp32 by 5\.00%.*more than 3\.0%'):
+        estimate(lite(), precision='int8')(picture())
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """Stand-ins for captured graphs, in order, for what does not need a GPU: each knows its shape and its replays."""
+    made = []
+
+    class Graph:
+        def __init__(self, run, batch):
+            self.run, self.shape, self.replays = run, tuple(batch.shape), 0
+            made.append(self)
+
+        def __call__(self, batch):
+            assert tuple(batch.shape) == self.shape
+            self.replays += 1
+            return self.run(batch)
+
+    monkeypatch.setattr(torch_backends, 'CapturedGraph', Graph)
+    return made
+
+
+def graph_backend(network):
+    return torch_backends.GraphBackend(network, Target(torch.device('cpu')), 'fp32', 'a test')
+
+
+def test_only_a_size_that_comes_again_and_again_is_captured(graphs, lite):
+    backend = graph_backend(lite())
+    small, large = torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 64)
+    for batch in (small, large, small, large):
+        backend(batch)
+    assert graphs == []
+    for _ in range(5):
+        result = backend(small)
+    assert [graph.shape for graph in graphs] == [(1, 3, 32, 32)]
+    assert graphs[0].replays > 1
+    assert torch.equal(result, torch_backends.forward(lite(), torch.device('cpu'), 'fp32')(small))
+
+
+def test_a_graph_that_cannot_be_captured_is_done_without_and_said_once(lite, monkeypatch, caplog):
+    def refuse(*_):
+        raise RuntimeError('operation not permitted when stream is capturing')
+
+    monkeypatch.setattr(torch_backends, 'CapturedGraph', refuse)
+    backend, batch = graph_backend(lite()), torch.zeros(1, 3, 32, 32)
+    for _ in range(8):
+        assert torch.isfinite(backend(batch)).all()
+    assert caplog.text.count('operation not permitted') == 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA GPU')
+class TestCuda:
+    @pytest.mark.parametrize('backend', ['auto', 'torch', 'torch-compile'])
+    @pytest.mark.parametrize('precision', ['fp32', 'bf16', 'fp16'])
+    def test_a_captured_graph_gives_what_the_cpu_gives_for_image_after_image(
+        self, lite, picture, backend, precision, caplog
+    ):
+        ours = estimate(lite(), device='cuda', backend=backend, precision=precision)
+        tolerance = 1e-3 if precision == 'fp32' else 0.05
+        for size in ((48, 64), (64, 64)):
+            for seed in range(5):
+                image = picture(*size, seed)
+                np.testing.assert_allclose(
+                    ours(image).values, torch_values(lite(), image), rtol=tolerance, atol=tolerance
+                )
+        assert 'no CUDA graph' not in caplog.text
+
+    def test_onnx_runtime_gives_what_torch_gives(self, cache, lite, picture):
+        onnxruntime = pytest.importorskip('onnxruntime', reason='needs the extra onnx')
+        if 'CUDAExecutionProvider' not in onnxruntime.get_available_providers():
+            pytest.skip('needs onnxruntime-gpu')
+        image = picture()
+        ours = estimate(lite(), device='cuda', backend='onnxruntime')
+        np.testing.assert_allclose(ours(image).values, torch_values(lite(), image), rtol=1e-3, atol=1e-3)
