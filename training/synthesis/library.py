@@ -46,7 +46,7 @@ class Thing:
         path: of the model in it.
         role: one of ROLES.
         size: width, depth and height in metres.
-        elevation: metres from the floor to its lower side.
+        elevation: metres from the floor to the lower side of what is mounted; 0 of all else, which stands on something.
         rotation: (3, 3) row by row, of the model before it is scaled to its size.
     """
 
@@ -60,7 +60,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Part:
-    """The triangles of one material of a thing, which stands on z = 0 around the origin, its back towards +y.
+    """The triangles of one material of a thing around the origin, its back towards +y and the floor at z = 0.
 
     Attributes:
         shape: in metres.
@@ -119,7 +119,7 @@ def _catalogue(library: str) -> list[Thing]:
             elevation = float(entry.get('elevation', 0)) / 100
             rotation = tuple(map(float, entry.get('modelRotation', '1 0 0 0 1 0 0 0 1').split()))
             if role := _role(entry, size, elevation):
-                things.append(Thing(library, path, role, size, elevation, rotation))
+                things.append(Thing(library, path, role, size, elevation if role == 'mounted' else 0.0, rotation))
     return things
 
 
@@ -222,7 +222,7 @@ def _placed(vertices: list[np.ndarray], thing: Thing) -> list[np.ndarray]:
     width, depth, height = thing.size
     scale = np.array([width, height, depth]) / np.maximum(high - low, 1e-9)
     origin = np.array([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
-    return [((part - origin) * scale)[:, [0, 2, 1]] * [1, -1, 1] for part in turned]
+    return [((part - origin) * scale)[:, [0, 2, 1]] * [1, -1, 1] + [0, 0, thing.elevation] for part in turned]
 
 
 def _part(vertices: np.ndarray, mesh: trimesh.Trimesh, texture: np.ndarray | None, tint: np.ndarray) -> Part | None:

@@ -66,6 +66,14 @@ def test_a_model_stands_on_the_floor_in_its_catalogued_size_with_its_front_towar
     assert np.allclose(np.abs(front.shape.normals), [0, 1, 0], atol=1e-5)
 
 
+def test_what_is_mounted_hangs_at_its_elevation_and_what_lies_on_a_table_does_not(tmp_path):
+    entries = [{'elevation': 120, 'height': 40}, {'width': 10, 'depth': 10, 'height': 12, 'elevation': 75}]
+    folder = write_library(tmp_path / 'a.sh3f', entries)
+    for role, low, high in (('mounted', 1.2, 1.6), ('small', 0.0, 0.12)):
+        z = np.concatenate([part.shape.corners[..., 2].ravel() for part in parts(only(folder, role))])
+        assert (z.min(), z.max()) == pytest.approx((low, high), abs=1e-6)
+
+
 def test_a_texture_is_upright_and_black_beneath_it_does_not_darken_it(tmp_path):
     found = parts(only(write_library(tmp_path / 'a.sh3f', [{}])))
     (front,) = (part for part in found if part.texture is not None)
