@@ -27,20 +27,18 @@ bench: $(READY)
 train-smoke: $(READY)
 	$(BIN)/python -m training.smoke output=train-smoke
 
-# The built-in model, from photographs, furniture libraries and ImageNet's encoders. docs/tiny.md.
+# The built-in model, from nothing but photographs and ImageNet's encoders. docs/tiny.md.
 PHOTOS ?=
-THINGS ?= /usr/share/sweethome3d/furniture
 TRAIN := $(BIN)/depth-anything-train
 train-tiny: $(READY)
 	@test -d "$(PHOTOS)" || { echo "train-tiny needs a folder of photographs: make train-tiny PHOTOS=FOLDER"; exit 2; }
-	@test -d "$(THINGS)" || { echo "train-tiny needs furniture libraries: apt-get install sweethome3d-furniture, or THINGS=FOLDER"; exit 2; }
 	$(TRAIN) synthesize --recipe tiny-scenes textures="$(PHOTOS)"
-	$(TRAIN) synthesize --recipe tiny-furnished textures="$(PHOTOS)" things="$(THINGS)"
 	$(TRAIN) teacher --recipe tiny-teacher
 	$(TRAIN) ingest --recipe tiny-photos 'images=[{type: images, path: "$(PHOTOS)"}]'
 	$(TRAIN) label --recipe tiny-labels
 	$(TRAIN) student --recipe tiny-student
-	$(BIN)/python -m training.builtin train-tiny/student/model.safetensors train-tiny/tiny.safetensors
+	$(TRAIN) student --recipe tiny-finish
+	$(BIN)/python -m training.builtin train-tiny/finish/model.safetensors train-tiny/tiny.safetensors
 
 # The built-in model's numbers in the README. DATA has the folders hololens and dgp, see docs/tiny.md.
 DATA ?=

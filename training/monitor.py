@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
@@ -39,6 +42,7 @@ class Monitor:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415, it is optional
         except ImportError as error:
             raise TrainingError("the curves need TensorBoard: pip install 'depth_anything_ros[train]'") from error
+        _leave_second_of_last_file(Path(folder))
         self._writer = SummaryWriter(os.fspath(folder), purge_step=start)
         self._bar = tqdm(total=steps, initial=start, desc=title, unit='step', dynamic_ncols=True)
 
@@ -68,6 +72,17 @@ class Monitor:
         self._writer.close()
 
 
+def _leave_second_of_last_file(folder: Path) -> None:
+    """Wait until a new file of events sorts after those that are there.
+
+    TensorBoard reads files in the order of their names, which begin with the second: two of the same second come in
+    the order of their processes' numbers, and the older one would hide what the newer one has.
+    """
+    seconds = {int(path.name.split('.')[3]) for path in folder.glob('events.out.tfevents.*')}
+    while int(time.time()) in seconds:
+        time.sleep(0.05)
+
+
 def picture(batch: StreamBatch, prediction: Tensor, index: int) -> np.ndarray:
     """One image's (h, 3 w, 3) uint8 RGB: the image, the target (black where unknown), the prediction (B, h, w)."""
     target, mask = batch.target[index], batch.mask[index]
@@ -78,7 +93,9 @@ def picture(batch: StreamBatch, prediction: Tensor, index: int) -> np.ndarray:
             torch.where(box, batch.other_mask[index], mask),
         )
     everywhere = torch.ones_like(mask)
-    parts = [_rgb(batch.image[index]), coloured(target, mask), coloured(prediction[index].detach(), everywhere)]
+    # The target may have fewer pixels than the image (loss_stride).
+    image = F.interpolate(batch.image[index : index + 1], target.shape, mode='area')[0]
+    parts = [_rgb(image), coloured(target, mask), coloured(prediction[index].detach(), everywhere)]
     return np.concatenate(parts, axis=1)
 
 

@@ -37,14 +37,18 @@ class Trainee(nn.Module):
     what the losses need has to come out of it.
     """
 
-    def __init__(self, network: DepthAnything) -> None:
+    def __init__(self, network: DepthAnything, stride: int = 1) -> None:
+        """Wrap a network; while it trains, its maps have every stride-th pixel of a row and a column (see every)."""
         super().__init__()
         self.network = network
+        self._stride = stride
 
     def forward(self, image: Tensor) -> Output:
-        """(B, 3, H, W), normalised -> the output."""
+        """(B, 3, H, W), normalised -> the output; its map is (B, H // stride, W // stride) while in training."""
         maps = self.network.encoder(image)
-        disparity = self.network.head(self.network.reassemble(maps), image.shape[-2:])
+        height, width = image.shape[-2:]
+        stride = self._stride if self.training else 1
+        disparity = self.network.head(self.network.reassemble(maps), (height // stride, width // stride))
         return Output(disparity, maps[-1])
 
 

@@ -34,6 +34,7 @@ class TrainSettings:
     schedule: Literal['constant', 'linear', 'poly', 'cosine'] = 'linear'
     poly_power: float = 0.9
     warmup_steps: int = 0
+    loss_stride: int = 1
     clip_grad: float = 0.0
     ema_decay: float = 0.0
     mixed_precision: Literal['no', 'bf16', 'fp16'] = 'no'
@@ -50,7 +51,15 @@ class TrainSettings:
     picture_every: int = free(1000)
 
     def __post_init__(self) -> None:
-        positive = ('steps', 'batch_size', 'accumulate', 'validate_every', 'validation_samples', 'poly_power')
+        positive = (
+            'steps',
+            'batch_size',
+            'accumulate',
+            'validate_every',
+            'validation_samples',
+            'poly_power',
+            'loss_stride',
+        )
         every = ('checkpoint_every', 'log_every', 'picture_every')
         self._check(lambda value: value > 0, 'more than 0', *positive, *every)
         not_negative = ('encoder_lr', 'decoder_lr', 'weight_decay', 'clip_grad', 'warmup_steps', 'seed', 'workers')

@@ -105,7 +105,9 @@ class Trainer:
             for module in (task.network, *task.frozen):
                 module.to(memory_format=torch.channels_last)
         optimizer = make_optimizer(task.network, settings)
-        self._model, self._optimizer = accelerator.prepare(Trainee(task.network).train(), optimizer)
+        self._model, self._optimizer = accelerator.prepare(
+            Trainee(task.network, settings.loss_stride).train(), optimizer
+        )
         for module in task.frozen:
             module.to(accelerator.device)
         self._average = None
@@ -181,7 +183,8 @@ class Trainer:
         """One change of the weights; returns the losses, and other facts, of all processes' batch."""
         accelerator, optimizer = self._accelerator, self._optimizer
         rates = set_learning_rates(optimizer, learning_rate_factor(batch.step, self._settings))
-        parts = split(batch.streams, self._settings.accumulate)
+        streams = {name: stream.every(self._settings.loss_stride) for name, stream in batch.streams.items()}
+        parts = split(streams, self._settings.accumulate)
         sums: dict[str, Tensor] = {}
         for number, part in enumerate(parts, 1):
             if number < len(parts):

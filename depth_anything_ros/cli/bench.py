@@ -14,8 +14,8 @@ from typing import Any
 from tqdm import tqdm
 
 from depth_anything_ros.choices import BACKENDS
-from depth_anything_ros.cli.bench_case import PARTS, Case
-from depth_anything_ros.cli.bench_report import machine, percentiles, tables
+from depth_anything_ros.cli.bench_case import PARTS, Case, percentiles
+from depth_anything_ros.cli.bench_report import machine, tables
 from depth_anything_ros.cli.errors import CommandError
 from depth_anything_ros.cli.files import replacing
 

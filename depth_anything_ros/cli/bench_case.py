@@ -10,14 +10,18 @@ import json
 import os
 import resource
 import sys
-from collections.abc import Callable
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any, TextIO
 
 import numpy as np
 
+from depth_anything_ros.cli.errors import CommandError
+
 PARTS = ('preprocess', 'network', 'postprocess', 'total')
+_PERCENTILES = (50, 95, 99)
 _WARM_UP_FRAMES = 2
 _KIB_A_MIB = 1024
 _BYTES_A_MIB = 1024 * 1024
@@ -50,6 +54,12 @@ class Case:
 
 # Seconds of each part of a frame.
 Timed = Callable[[np.ndarray], dict[str, float]]
+
+
+def percentiles(milliseconds: Sequence[float]) -> dict[str, float]:
+    """p50, p95 and p99 of latencies."""
+    values = np.percentile(milliseconds, _PERCENTILES).tolist()
+    return {f'p{percent}': value for percent, value in zip(_PERCENTILES, values, strict=True)}
 
 
 def main() -> int:
@@ -87,9 +97,9 @@ def _say(answers: TextIO, fact: dict[str, Any]) -> None:
 
 
 def _unavailable() -> tuple[type[Exception], ...]:
-    from depth_anything_ros.estimation import UNAVAILABLE_ERRORS  # noqa: PLC0415 - torch takes seconds
+    from depth_anything_ros.estimation import UNAVAILABLE_ERRORS  # noqa: PLC0415
 
-    return (*UNAVAILABLE_ERRORS, ValueError)
+    return (CommandError, *UNAVAILABLE_ERRORS, ValueError)
 
 
 def _make(case: Case) -> tuple[dict[str, Any], Timed]:
@@ -99,18 +109,9 @@ def _make(case: Case) -> tuple[dict[str, Any], Timed]:
 
         reference = Reference(case)
         return reference.facts, reference
-    from depth_anything_ros.checkpoints import name_or_default  # noqa: PLC0415
-    from depth_anything_ros.estimation import DepthEstimator  # noqa: PLC0415
+    from depth_anything_ros.cli.pipeline import make_estimator  # noqa: PLC0415 - torch takes seconds
 
-    estimator = DepthEstimator(
-        name_or_default(case.model, case.checkpoint),
-        case.checkpoint or None,
-        case.device,
-        case.precision,
-        case.backend,
-        case.input_size,
-        accept_license=case.accept_license,
-    )
+    estimator = make_estimator(Namespace(**asdict(case)), case.backend)
     width, height = case.size
     seen = estimator(np.zeros((height, width, 3), np.uint8)).network_size
     facts = {

@@ -1,24 +1,15 @@
-"""What `depth-anything bench` says: percentiles, the machine, and Markdown tables."""
+"""What `depth-anything bench` says: the machine, and Markdown tables."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-
-_PERCENTILES = (50, 95, 99)
-
-
-def percentiles(milliseconds: Sequence[float]) -> dict[str, float]:
-    """p50, p95 and p99 of latencies."""
-    values = np.percentile(milliseconds, _PERCENTILES).tolist()
-    return {f'p{percent}': value for percent, value in zip(_PERCENTILES, values, strict=True)}
 
 
 def machine() -> dict[str, Any]:

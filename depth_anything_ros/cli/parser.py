@@ -113,7 +113,12 @@ def _add_bench(commands) -> None:
     parser = _add_command(commands, 'bench', 'measure how long a frame takes on this machine', overwrites=False)
     group = parser.add_argument_group('cases, all combinations of')
     several = {'nargs': '+', 'metavar': 'NAME'}
-    group.add_argument('--model', default=[''], help='in the catalogue (default: tiny)', **several)
+    group.add_argument(
+        '--model',
+        default=[''],
+        help='in the catalogue (default: tiny, or with --checkpoint what the file says of itself)',
+        **several,
+    )
     group.add_argument('--backend', choices=BACKENDS, help='default: each of those installed', **several)
     group.add_argument('--device', default=['auto'], help='auto, cpu, cuda or cuda:N (default: auto)', **several)
     group.add_argument('--precision', choices=PRECISIONS, default=['auto'], help='default: auto', **several)

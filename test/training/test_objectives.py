@@ -165,3 +165,26 @@ def test_every_parameter_learns_and_the_output_is_that_of_the_network(architectu
     assert torch.equal(output.features, model.network.encoder(image)[-1])
     output.map.sum().backward()
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
+def test_a_sparser_map_is_compared_with_the_pixels_it_shows():
+    """Of a map that the head lays out from edge to edge, the targets are those of the pixels nearest to its own."""
+    height, width = 16, 20
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')
+    batch = stream(7, mixed=True)
+    batch.target = (100.0 * rows + columns).expand(4, height, width)
+    sparse = batch.every(2)
+    shown = torch.nn.functional.interpolate(batch.target[:, None], (8, 10), mode='bilinear', align_corners=True)[:, 0]
+    assert (sparse.target - shown).abs().max() <= 50.5  # half a pixel down and half a pixel across
+    assert {*sparse.target[0, 0].tolist()} >= {0.0, 19.0}
+    assert torch.equal(sparse.image, batch.image)
+    sizes = {values.shape for values in (sparse.mask, sparse.box, sparse.other_target, sparse.other_mask)}
+    assert sizes == {(4, 8, 10)}
+
+
+def test_the_map_is_sparser_in_training_alone():
+    torch.manual_seed(0)
+    model = Trainee(initial_network('lite0', 'random'), stride=2)
+    image = torch.randn(1, 3, 64, 96)
+    assert model(image).map.shape == (1, 32, 48)
+    assert model.eval()(image).map.shape == (1, 64, 96)

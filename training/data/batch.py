@@ -41,6 +41,24 @@ class StreamBatch:
         """The same in pinned memory."""
         return self._mapped(Tensor.pin_memory)
 
+    def every(self, stride: int) -> StreamBatch:
+        """The same images with the targets, masks and boxes of every stride-th pixel, (B, h // stride, w // stride).
+
+        From one edge to the other, as the network's head lays out a smaller map.
+        """
+        if stride == 1:
+            return self
+        rows, columns = (
+            torch.linspace(0, side - 1, side // stride, device=self.target.device).round().long()
+            for side in self.target.shape[-2:]
+        )
+
+        def sparse(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values[:, rows[:, None], columns]
+
+        names = ('target', 'mask', 'box', 'other_target', 'other_mask')
+        return replace(self, **{name: sparse(getattr(self, name)) for name in names})
+
     def _mapped(self, action: Callable[[Tensor], Tensor]) -> StreamBatch:
         tensors = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{name: action(value) for name, value in tensors.items() if isinstance(value, Tensor)})

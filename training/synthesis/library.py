@@ -25,9 +25,6 @@ from training.files import Folder, fingerprint
 from training.synthesis.mesh import Shape, corner_normals, has_area
 from training.synthesis.textures import SIZE
 
-ROLES = ('floor', 'mounted', 'small', 'person', 'vehicle', 'outdoor')
-"""What things are for: to stand on a floor, hang on a wall, lie on a table, and what belongs outside."""
-
 _SUFFIX = '.sh3f'
 _CATALOGUE = 'PluginFurnitureCatalog.properties'
 _PROPERTY = re.compile(r'^(\w+)#(\d+)\s*=\s*(.*?)\s*$', re.MULTILINE)
@@ -44,9 +41,10 @@ class Thing:
     Attributes:
         library: path of the library.
         path: of the model in it.
-        role: one of ROLES.
+        role: what it is for: `floor` (to stand on), `mounted` (on a wall), `small` (to lie about), `person`, `vehicle`
+            or `outdoor`.
         size: width, depth and height in metres.
-        elevation: metres from the floor to its lower side.
+        elevation: metres from the floor to the lower side of what is mounted; 0 of all else, which stands on something.
         rotation: (3, 3) row by row, of the model before it is scaled to its size.
     """
 
@@ -60,7 +58,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Part:
-    """The triangles of one material of a thing, which stands on z = 0 around the origin, its back towards +y.
+    """The triangles of one material of a thing around the origin, its back towards +y and the floor at z = 0.
 
     Attributes:
         shape: in metres.
@@ -95,7 +93,7 @@ class Library:
         return cls(things, fingerprint([[name, folder.size(name)] for name in names]))
 
     def choose(self, role: str, rng: np.random.Generator) -> Thing | None:
-        """Any thing of a role (one of ROLES); None if there is none."""
+        """Any thing of a role; None if there is none."""
         things = self._things.get(role, ())
         return things[int(rng.integers(len(things)))] if things else None
 
@@ -119,7 +117,7 @@ def _catalogue(library: str) -> list[Thing]:
             elevation = float(entry.get('elevation', 0)) / 100
             rotation = tuple(map(float, entry.get('modelRotation', '1 0 0 0 1 0 0 0 1').split()))
             if role := _role(entry, size, elevation):
-                things.append(Thing(library, path, role, size, elevation, rotation))
+                things.append(Thing(library, path, role, size, elevation if role == 'mounted' else 0.0, rotation))
     return things
 
 
@@ -167,30 +165,19 @@ def parts(thing: Thing) -> tuple[Part, ...]:
 
 
 def _geometry(files: Mapping[str, bytes], name: str) -> list[trimesh.Trimesh]:
-    resolver = _Resolver(files)
-    scene = trimesh.load_scene(
-        trimesh.util.wrap_as_stream(files[name]), file_type='obj', resolver=resolver, process=False, group_material=True
-    )
+    model, resolver = trimesh.util.wrap_as_stream(files[name]), _Resolver(files)
+    scene = trimesh.load_scene(model, file_type='obj', resolver=resolver, process=False, group_material=True)
     return [mesh for mesh in scene.geometry.values() if isinstance(mesh, trimesh.Trimesh) and len(mesh.faces)]
 
 
-class _Resolver(trimesh.resolvers.Resolver):
-    """Finds textures and material files beside a model, whatever the case of their names."""
+class _Resolver(trimesh.resolvers.ZipResolver):
+    """Finds materials and textures beside a model, whatever the case of their names."""
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
-        self._files = {name.lower(): content for name, content in files.items()}
+        super().__init__({name.lower(): content for name, content in files.items()})
 
     def get(self, name: str) -> bytes:
-        return self._files[name.replace('\\', '/').lower()]
-
-    def write(self, name: str, data: bytes) -> None:
-        raise NotImplementedError
-
-    def namespaced(self, namespace: str) -> _Resolver:
-        raise NotImplementedError
-
-    def keys(self) -> list[str]:
-        return list(self._files)
+        return super().get(name.replace('\\', '/').lower())
 
 
 def _material(mesh: trimesh.Trimesh) -> tuple[np.ndarray | None, np.ndarray] | None:
@@ -222,7 +209,7 @@ def _placed(vertices: list[np.ndarray], thing: Thing) -> list[np.ndarray]:
     width, depth, height = thing.size
     scale = np.array([width, height, depth]) / np.maximum(high - low, 1e-9)
     origin = np.array([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
-    return [((part - origin) * scale)[:, [0, 2, 1]] * [1, -1, 1] for part in turned]
+    return [((part - origin) * scale)[:, [0, 2, 1]] * [1, -1, 1] + [0, 0, thing.elevation] for part in turned]
 
 
 def _part(vertices: np.ndarray, mesh: trimesh.Trimesh, texture: np.ndarray | None, tint: np.ndarray) -> Part | None:

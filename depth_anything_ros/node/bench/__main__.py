@@ -10,17 +10,13 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
@@ -28,15 +24,14 @@ from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
+from depth_anything_ros.cli.bench_case import percentiles
 from depth_anything_ros.messages import stamp_ns
-from depth_anything_ros.node.demo.main import config_file
+from depth_anything_ros.node.trials import enter_private_domain, module_process, parameter_arguments
 
 _START_TIMEOUT_S = 180.0
-_STOP_TIMEOUT_S = 30.0
 # Frames before the clock starts: the first ones wait for what is compiled or allocated once.
 _WARM_UP_FRAMES = 10
 _SLICES = 10
-_PERCENTILES = (50, 95, 99)
 _BYTES_A_MIB = 1024 * 1024
 _TOPICS = {'depth': ('depth/image_rect', Image), 'points': ('points', PointCloud2)}
 # The node's names for what became of a frame, and ours.
@@ -80,9 +75,7 @@ class Subscriber(Node):
 def main() -> int:
     """Measure; 0 if the node answered."""
     options = json.loads(sys.argv[1])
-    os.environ['ROS_DOMAIN_ID'] = str(random.randint(1, 100))
-    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    os.environ.setdefault('FASTDDS_DEFAULT_PROFILES_FILE', str(config_file('fastdds.xml')))
+    enter_private_domain()
     with ExitStack() as stack:
         rclpy.init()
         stack.callback(rclpy.try_shutdown)
@@ -90,8 +83,11 @@ def main() -> int:
         executor = SingleThreadedExecutor()
         stack.callback(executor.shutdown)
         executor.add_node(subscriber)
-        node = stack.enter_context(_process('depth_anything_ros.node.main', *_node_arguments(options)))
-        stack.enter_context(_process('depth_anything_ros.node.bench.camera', sys.argv[1]))
+        # Our own output is the result alone.
+        arguments = _node_arguments(options)
+        node = stack.enter_context(module_process('depth_anything_ros.node.main', *arguments, stdout=sys.stderr))
+        camera = 'depth_anything_ros.node.bench.camera'
+        stack.enter_context(module_process(camera, sys.argv[1], stdout=sys.stderr))
         if not _answered(subscriber, executor, node, _WARM_UP_FRAMES):
             print(f'the node did not answer within {_START_TIMEOUT_S:g} s: {subscriber.counts}', file=sys.stderr)
             return 1
@@ -103,26 +99,7 @@ def _node_arguments(options: dict[str, Any]) -> list[str]:
     names = ('model', 'checkpoint', 'accept_license', 'device', 'precision', 'backend', 'input_size')
     # Metres without evidence, so that the whole way of a frame is gone; of which value they are changes no time.
     metres = {'alignment.source': 'fixed', 'alignment.fixed.scale': 0.01, 'alignment.fixed.shift': 0.1}
-    parameters = {name: options[name] for name in names} | metres
-    settings = [part for name, value in parameters.items() for part in ('-p', f'{name}:={json.dumps(value)}')]
-    return ['--ros-args', *settings]
-
-
-@contextmanager
-def _process(module: str, *arguments: str) -> Iterator[subprocess.Popen]:
-    """A Python process that is asked to stop at the end, and made to if it does not; its output is not ours."""
-    process = subprocess.Popen([sys.executable, '-m', module, *arguments], stdout=sys.stderr)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        try:
-            process.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            print(f'{module} did not stop within {_STOP_TIMEOUT_S:g} s', file=sys.stderr)
-            process.kill()
-            process.wait()
+    return ['--ros-args', *parameter_arguments({name: options[name] for name in names} | metres)]
 
 
 def _answered(subscriber: Subscriber, executor: SingleThreadedExecutor, node: subprocess.Popen, frames: int) -> bool:
@@ -164,12 +141,8 @@ def _measure(
 
 def _latencies(arrivals: dict[str, list[tuple[int, int]]]) -> dict[str, dict[str, float] | None]:
     """Percentiles from stamp to arrival in milliseconds, by topic; None of a topic that was silent."""
-    found: dict[str, dict[str, float] | None] = {}
-    for name, pairs in arrivals.items():
-        ages = [(arrival - stamp) / 1e6 for stamp, arrival in pairs]
-        values = np.percentile(ages, _PERCENTILES).tolist() if ages else None
-        found[name] = {f'p{p}': value for p, value in zip(_PERCENTILES, values, strict=True)} if values else None
-    return found
+    ages = {name: [(arrival - stamp) / 1e6 for stamp, arrival in pairs] for name, pairs in arrivals.items()}
+    return {name: percentiles(values) if values else None for name, values in ages.items()}
 
 
 def _cpu_seconds(pid: int) -> float:

@@ -9,13 +9,12 @@ import json
 import sys
 
 import numpy as np
-import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 
 from depth_anything_ros.messages import fill_image
+from depth_anything_ros.node.trials import pinhole, spin_until_told
 
 _FIELD_OF_VIEW = 0.6  # half the width over the focal length: 62 degrees
 
@@ -26,7 +25,8 @@ class Camera(Node):
     def __init__(self, size: tuple[int, int], rate_hz: float) -> None:
         super().__init__('camera')
         width, height = size
-        self._image, self._info = Image(), _pinhole(width, height)
+        self._image = Image()
+        self._info = pinhole(width, height, width / (2 * _FIELD_OF_VIEW), ((width - 1) / 2, (height - 1) / 2))
         fill_image(self._image, np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8), 'rgb8')
         self._images = self.create_publisher(Image, 'image', qos_profile_sensor_data)
         self._infos = self.create_publisher(CameraInfo, 'camera_info', qos_profile_sensor_data)
@@ -41,27 +41,10 @@ class Camera(Node):
         self._images.publish(self._image)
 
 
-def _pinhole(width: int, height: int) -> CameraInfo:
-    info = CameraInfo(width=width, height=height, distortion_model='plumb_bob')
-    focal, cx, cy = width / (2 * _FIELD_OF_VIEW), (width - 1) / 2, (height - 1) / 2
-    info.d = [0.0] * 5
-    info.k = [focal, 0.0, cx, 0.0, focal, cy, 0.0, 0.0, 1.0]
-    info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
-    info.p = [focal, 0.0, cx, 0.0, 0.0, focal, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
-    return info
-
-
 def main() -> int:
     """Publish until told to stop."""
     options = json.loads(sys.argv[1])
-    rclpy.init()
-    try:
-        rclpy.spin(Camera(tuple(options['size']), options['rate_hz']))
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass  # how it is told to stop
-    finally:
-        rclpy.try_shutdown()
-    return 0
+    return spin_until_told(lambda: Camera(tuple(options['size']), options['rate_hz']))
 
 
 if __name__ == '__main__':

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 
-import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 
 from depth_anything_ros.messages import fill_image
 from depth_anything_ros.node.demo.scene import motorcycle
+from depth_anything_ros.node.trials import spin_until_told
 
 RATE_HZ = 10.0
 FRAME_ID = 'camera_optical_frame'
@@ -43,14 +42,7 @@ class Camera(Node):
 
 def main() -> int:
     """Publish until told to stop."""
-    rclpy.init()
-    try:
-        rclpy.spin(Camera())
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass  # how it is told to stop
-    finally:
-        rclpy.try_shutdown()
-    return 0
+    return spin_until_told(Camera)
 
 
 if __name__ == '__main__':

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import random
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
 
@@ -27,12 +22,12 @@ from depth_anything_ros.cli.ply import write_ply
 from depth_anything_ros.geometry import colorize
 from depth_anything_ros.messages import stamp_ns, to_rgb
 from depth_anything_ros.node.demo.scene import Scene, motorcycle
+from depth_anything_ros.node.trials import enter_private_domain, module_process, parameter_arguments
 
 _FRAMES = 10
 _PICTURES = ('input', 'depth', 'truth', 'error', 'disparity', 'overview')
 _START_TIMEOUT_S = 120.0
 _TIMEOUT_S = 300.0
-_STOP_TIMEOUT_S = 20.0
 # The error map's last colour.
 _ERROR_SPAN = 0.3
 
@@ -86,10 +81,7 @@ def main() -> int:
     arguments = _arguments()
     output: Path = arguments.output
     output.mkdir(parents=True, exist_ok=True)
-    # A domain of its own: demos side by side, or on a robot's network, do not hear each other.
-    os.environ['ROS_DOMAIN_ID'] = str(random.randint(1, 100))
-    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    os.environ.setdefault('FASTDDS_DEFAULT_PROFILES_FILE', str(config_file('fastdds.xml')))
+    enter_private_domain()
     scene = motorcycle()
     untrained = arguments.model == UNTRAINED
     with ExitStack() as stack:
@@ -98,8 +90,10 @@ def main() -> int:
         stack.callback(rclpy.try_shutdown)
         subscriber = Subscriber()
         processes = {
-            'camera': stack.enter_context(_process('-m', 'depth_anything_ros.node.demo.camera')),
-            'depth_node': stack.enter_context(_process(*_node_arguments(arguments, untrained))),
+            'camera': stack.enter_context(module_process('depth_anything_ros.node.demo.camera')),
+            'depth_node': stack.enter_context(
+                module_process('depth_anything_ros.node.main', *_node_arguments(arguments, untrained))
+            ),
         }
         executor = SingleThreadedExecutor()
         stack.callback(executor.shutdown)
@@ -119,17 +113,6 @@ def main() -> int:
     return 0
 
 
-def config_file(name: str) -> Path:
-    """A file of config/, where colcon or pip has installed it, or in the source tree of an editable install."""
-    prefixes = [*filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)), sys.prefix]
-    installed = [Path(prefix) / 'share/depth_anything_ros/config' / name for prefix in prefixes]
-    source = Path(__file__).parents[3] / 'config' / name
-    for path in [*installed, source]:
-        if path.exists():
-            return path
-    raise FileNotFoundError(f'{name} is in none of: {", ".join(map(str, [*installed, source]))}')
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--model', default='', help="name in the catalogue; empty: the node's default")
@@ -143,25 +126,7 @@ def _node_arguments(arguments: argparse.Namespace, untrained: bool) -> list[str]
     if untrained:
         # Random weights explain nothing of the scene, which the node would refuse; here the way of a frame counts.
         parameters |= {'alignment.min_explained': -1.0, 'alignment.max_scale_sigma': 100.0}
-    # JSON is YAML: strings quoted, numbers not.
-    settings = [part for name, value in parameters.items() for part in ('-p', f'{name}:={json.dumps(value)}')]
-    return ['-m', 'depth_anything_ros.node.main', '--ros-args', '-r', 'image:=image_rect', *settings]
-
-
-@contextmanager
-def _process(*arguments: str) -> Iterator[subprocess.Popen]:
-    """A Python process that is asked to stop at the end, and made to if it does not."""
-    process = subprocess.Popen([sys.executable, *arguments])
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        try:
-            process.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            print(f'demo: {arguments} did not stop within {_STOP_TIMEOUT_S:g} s', file=sys.stderr)
-            process.kill()
+    return ['--ros-args', '-r', 'image:=image_rect', *parameter_arguments(parameters)]
 
 
 def _listen(

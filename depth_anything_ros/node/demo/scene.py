@@ -8,6 +8,8 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo
 from skimage.data import stereo_motorcycle
 
+from depth_anything_ros.node.trials import pinhole
+
 # scikit-image's documentation of stereo_motorcycle, for its images at a quarter of the original size.
 _FOCAL_PX = 994.978
 _CENTRE_PX = (311.193, 254.877)
@@ -44,10 +46,5 @@ def motorcycle() -> Scene:
     truth.flat[shown] = np.nan
 
     height, width = depth.shape
-    info = CameraInfo(height=height, width=width, distortion_model='plumb_bob')
-    cx, cy = _CENTRE_PX
-    info.d = [0.0] * 5
-    info.k = [_FOCAL_PX, 0.0, cx, 0.0, _FOCAL_PX, cy, 0.0, 0.0, 1.0]
-    info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
-    info.p = [_FOCAL_PX, 0.0, cx, 0.0, 0.0, _FOCAL_PX, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+    info = pinhole(width, height, _FOCAL_PX, _CENTRE_PX)
     return Scene(np.ascontiguousarray(image), truth, sparse, info)

@@ -27,7 +27,7 @@ BOX = '\n'.join(
         'usemtl red\nf 1/1 3/2 7/3 5/4\nf 1/1 2/2 4/3 3/4\nf 5/1 7/2 8/3 6/4\nf 1/1 5/2 6/3 2/4\nf 3/1 4/2 8/3 7/4',
     ]
 )
-MATERIALS = 'newmtl front\nKd 0 0 0\nmap_Kd Front.PNG\nnewmtl red\nKd 1 0 0\nd {opacity}\n'
+MATERIALS = 'newmtl front\nKd 0 0 0\nmap_Kd {texture}\nnewmtl red\nKd 1 0 0\nd {opacity}\n'
 
 
 def picture(alpha=255):
@@ -37,7 +37,7 @@ def picture(alpha=255):
     return cv2.imencode('.png', pixels)[1].tobytes()
 
 
-def write_library(path, entries, opacity=1.0, alpha=255, obj=BOX):
+def write_library(path, entries, opacity=1.0, alpha=255, obj=BOX, texture='Front.PNG'):
     """entries: dictionaries of catalogue properties, all of the one model."""
     lines = ['id=test']
     for number, entry in enumerate(entries, 1):
@@ -46,7 +46,7 @@ def write_library(path, entries, opacity=1.0, alpha=255, obj=BOX):
     with zipfile.ZipFile(path, 'w') as archive:
         archive.writestr('PluginFurnitureCatalog.properties', '\n'.join(lines))
         archive.writestr('things/box/box.obj', obj)
-        archive.writestr('things/box/box.mtl', MATERIALS.format(opacity=opacity))
+        archive.writestr('things/box/box.mtl', MATERIALS.format(opacity=opacity, texture=texture))
         archive.writestr('things/box/front.png', picture(alpha))
     return path.parent
 
@@ -66,6 +66,14 @@ def test_a_model_stands_on_the_floor_in_its_catalogued_size_with_its_front_towar
     assert np.allclose(np.abs(front.shape.normals), [0, 1, 0], atol=1e-5)
 
 
+def test_what_is_mounted_hangs_at_its_elevation_and_what_lies_on_a_table_does_not(tmp_path):
+    entries = [{'elevation': 120, 'height': 40}, {'width': 10, 'depth': 10, 'height': 12, 'elevation': 75}]
+    folder = write_library(tmp_path / 'a.sh3f', entries)
+    for role, low, high in (('mounted', 1.2, 1.6), ('small', 0.0, 0.12)):
+        z = np.concatenate([part.shape.corners[..., 2].ravel() for part in parts(only(folder, role))])
+        assert (z.min(), z.max()) == pytest.approx((low, high), abs=1e-6)
+
+
 def test_a_texture_is_upright_and_black_beneath_it_does_not_darken_it(tmp_path):
     found = parts(only(write_library(tmp_path / 'a.sh3f', [{}])))
     (front,) = (part for part in found if part.texture is not None)
@@ -76,6 +84,12 @@ def test_a_texture_is_upright_and_black_beneath_it_does_not_darken_it(tmp_path):
     assert front.tint.tolist() == [1, 1, 1]
     (plain,) = (part for part in found if part.texture is None)
     assert plain.tint.tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize('name', ['front.png', './Front.png', 'C:/models/FRONT.png', '.\\front.png'])
+def test_a_texture_is_found_by_the_names_that_materials_have_for_it(tmp_path, name):
+    found = parts(only(write_library(tmp_path / 'a.sh3f', [{}], texture=name)))
+    assert sum(part.texture is not None for part in found) == 1
 
 
 def test_a_rotation_of_the_catalogue_turns_the_model_before_it_is_scaled(tmp_path):
