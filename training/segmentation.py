@@ -14,8 +14,8 @@ from torch import nn
 
 from depth_anything_ros.estimation import DeviceUnavailableError
 from depth_anything_ros.estimation.devices import resolve_device
+from depth_anything_ros.network import weights_fingerprint
 from training.errors import DataError, RecipeError, TrainingError
-from training.initial import weights_fingerprint
 
 _log = logging.getLogger(__name__)
 # Names on the hub, which does not tell apart their case, of models for research and evaluation only, and their licence.

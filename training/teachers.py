@@ -41,7 +41,7 @@ class TeacherSpec:
             own, of an ONNX model 518 or the nearest multiple.
         accept_license: agree to a licence that forbids commercial use.
         device, precision, backend: of the predictions, see DepthEstimator. Other backends than torch compile for each
-            size of image and of batch.
+            size of image and of batch. Precision `auto` depends on a worker's first image.
     """
 
     teacher: str = free('')
@@ -51,7 +51,7 @@ class TeacherSpec:
     input_size: int = 0
     accept_license: bool = free(False)
     device: str = free('auto')
-    precision: str = free('auto')
+    precision: str = free('fp32')
     backend: str = free('torch')
 
     def check(self) -> None:

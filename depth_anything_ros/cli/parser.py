@@ -242,7 +242,7 @@ def _add_command(commands, name: str, text: str, *, overwrites: bool = True) -> 
     return parser
 
 
-def _add_model(parser: argparse.ArgumentParser) -> None:
+def _add_model(parser: argparse.ArgumentParser, backend: str = 'auto') -> None:
     group = parser.add_argument_group('network')
     group.add_argument(
         '--model',
@@ -256,7 +256,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         '--device', default='auto', help='auto, cpu, cuda, cuda:N, openvino:GPU or openvino:NPU (default: %(default)s)'
     )
     group.add_argument('--precision', choices=PRECISIONS, default='auto', help='default: %(default)s')
-    group.add_argument('--backend', choices=BACKENDS, default='auto', help='default: %(default)s')
+    group.add_argument('--backend', choices=BACKENDS, default=backend, help='default: %(default)s')
     _add_input_size(group)
 
 

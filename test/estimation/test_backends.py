@@ -108,6 +108,32 @@ def test_a_backend_that_is_off_refuses_and_names_its_deviation(openvino, lite, p
         estimate(lite(), backend='openvino')(picture())
 
 
+@pytest.mark.parametrize(('off', 'expected'), [(0.05, 'fp32'), (0.001, 'bf16')])
+def test_torch_is_held_against_its_own_fp32(lite, picture, monkeypatch, off, expected):
+    monkeypatch.setattr(torch_backends, 'cpu_computes_bf16', lambda: True)
+    monkeypatch.setattr(torch_backends, 'forward', off_by({'bf16': off, 'fp32': 0.0}))
+    ours = estimate(lite(), backend='torch', precision='auto')
+    ours(picture())
+    assert ours.precision == expected
+
+
+def test_torch_refuses_a_named_precision_that_is_off(lite, picture, monkeypatch):
+    monkeypatch.setattr(torch_backends, 'forward', off_by({'bf16': 0.05, 'fp32': 0.0}))
+    with pytest.raises(BackendUnavailableError, match=r'torch in bf16 differs from torch fp32 by 5\.00%'):
+        estimate(lite(), backend='torch', precision='bf16')(picture())
+
+
+def off_by(share):
+    """torch_backends.forward, off by a share of its output, each precision by its own."""
+    real = torch_backends.forward
+
+    def forward(network, device, precision):
+        run = real(network, device, 'fp32')
+        return lambda batch: run(batch) * (1.0 + share[precision])
+
+    return forward
+
+
 def test_a_precision_that_is_off_gives_way_to_the_next(openvino, lite, picture, monkeypatch, caplog):
     monkeypatch.setattr(openvino_compiler, 'cpu_computes_bf16', lambda: True)
     monkeypatch.setattr(openvino_compiler.OpenVinoCompiler, 'compile', shifted_by({'bf16': 0.05, 'fp32': 0.0}))

@@ -14,14 +14,12 @@ os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 os.environ['ROS_LOCALHOST_ONLY'] = '1' if os.environ.get('ROS_DISTRO') == 'humble' else '0'
 
 import rclpy
-from dds_client import Client, spinning
+from dds_client import SMALL, Client, spinning
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from depth_anything_ros import checkpoints
 from depth_anything_ros.node.depth_node import DepthNode
-
-SMALL = {'model': 'untrained-small', 'device': 'cpu', 'precision': 'fp32', 'backend': 'torch', 'input_size': 42}
 
 
 @pytest.fixture(scope='session', autouse=True)

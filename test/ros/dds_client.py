@@ -14,6 +14,8 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from depth_anything_ros.messages import fill_image, fill_point_cloud
 
 TIMEOUT_S = 30.0
+# Parameters of a node that is quick.
+SMALL = {'model': 'untrained-small', 'device': 'cpu', 'precision': 'fp32', 'backend': 'torch', 'input_size': 42}
 RELIABLE = QoSProfile(depth=20)
 
 

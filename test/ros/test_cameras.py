@@ -5,8 +5,8 @@ from contextlib import ExitStack
 
 import numpy as np
 import pytest
-from conftest import SMALL
 from dds_client import (
+    SMALL,
     Client,
     camera_info,
     depth_of,

@@ -7,9 +7,9 @@ import timm
 import torch
 
 from depth_anything_ros import checkpoints
-from depth_anything_ros.network import DepthAnything
+from depth_anything_ros.network import DepthAnything, weights_fingerprint
 from training.errors import DataError, RecipeError
-from training.initial import frozen_encoder, initial_network, weights_fingerprint
+from training.initial import frozen_encoder, initial_network
 
 
 @pytest.fixture(autouse=True)

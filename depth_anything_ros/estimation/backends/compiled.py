@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from functools import partial
 
 import torch
 
-from depth_anything_ros.estimation.backends.interface import LIMITS, Backend, CachingCompiler, Compiler, Run, deviation
+from depth_anything_ros.estimation.backends.interface import Backend, CachingCompiler, Compiler, Run, first_accurate
 from depth_anything_ros.estimation.backends.preparation import Preparation
 from depth_anything_ros.estimation.backends.torch_backends import forward
 from depth_anything_ros.estimation.errors import BackendUnavailableError
@@ -40,7 +41,8 @@ class CompiledBackend:
             expected = self._reference(batch)
             if not torch.isfinite(expected).all():
                 return expected  # nothing to be held against; the estimator says what this means
-            self._runs[shape] = self._compile(batch, expected)
+            make = partial(self._compiler.compile, batch)
+            self._runs[shape] = first_accurate(self.name, self._compiler.precisions, make, batch, expected)
             if len(self._runs) > _COMPILED_SIZES:
                 self._runs.popitem(last=False)
         self._runs.move_to_end(shape)
@@ -54,21 +56,6 @@ class CompiledBackend:
     def close(self) -> None:
         """Give the compiled networks back."""
         self._runs.clear()
-
-    def _compile(self, batch: torch.Tensor, expected: torch.Tensor) -> tuple[str, Run]:
-        refusals = []
-        for precision in self._compiler.precisions:
-            run = self._compiler.compile(batch, precision)
-            found = deviation(run(batch), expected)
-            if found <= LIMITS[precision]:
-                if refusals:
-                    _log.warning('%s: %s in its place', '; '.join(refusals), precision)
-                return precision, run
-            refusals.append(
-                f'{self.name} in {precision} differs from torch fp32 by {found:.2%} on this image, more than '
-                f'{LIMITS[precision]:.1%}'
-            )
-        raise BackendUnavailableError(f"{'; '.join(refusals)}: take backend 'torch', or another precision")
 
 
 class AutoBackend:

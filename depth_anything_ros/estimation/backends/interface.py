@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
+
+from depth_anything_ros.estimation.errors import BackendUnavailableError
+
+_log = logging.getLogger(__name__)
 
 Run = Callable[[torch.Tensor], torch.Tensor]
 """Runs the network: float32 (B, 3, H, W) normalised in, float32 (B, H, W) out."""
@@ -63,3 +68,25 @@ def deviation(found: torch.Tensor, expected: torch.Tensor) -> float:
     """Mean |difference| over mean |expected|; NaN if something is not finite."""
     difference = (found - expected).abs().mean()
     return (difference / expected.abs().mean().clamp_min(1e-6)).item()
+
+
+def first_accurate(
+    name: str, precisions: Sequence[str], make: Callable[[str], Run], batch: torch.Tensor, expected: torch.Tensor
+) -> tuple[str, Run]:
+    """Make the backend's run in the first precision that is within LIMITS on this batch; what was left goes to the log.
+
+    expected: what torch says in fp32. Raises BackendUnavailableError if there is none.
+    """
+    refusals = []
+    for precision in precisions:
+        run = make(precision)
+        found = deviation(run(batch), expected)
+        if found <= LIMITS[precision]:
+            if refusals:
+                _log.warning('%s: %s in its place', '; '.join(refusals), precision)
+            return precision, run
+        refusals.append(
+            f'{name} in {precision} differs from torch fp32 by {found:.2%} on this image, more than '
+            f'{LIMITS[precision]:.1%}'
+        )
+    raise BackendUnavailableError(f"{'; '.join(refusals)}: take backend 'torch' in fp32, or another precision")

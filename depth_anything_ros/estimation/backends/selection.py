@@ -68,13 +68,13 @@ def _automatic(network: DepthAnything, target: Target, precision: str, live: boo
     if target.tensors.type == 'cuda':
         return GraphBackend(network, target, precision, 'auto: on CUDA torch with captured graphs')
     # Of Intel's devices torch knows nothing, nor of their precisions: it stands in on the CPU.
-    own = torch_precisions('auto' if target.openvino else precision, target.tensors)[0]
+    own = 'auto' if target.openvino else precision
     if target.tensors.type != 'cpu':
         return EagerBackend(network, target, own, f'auto: on {target} only torch runs')
     candidates = [('openvino', 'auto: OpenVINO is installed, the fastest on a CPU')]
     if target.openvino:
         candidates = [('openvino', f'auto: only OpenVINO runs on {target}')]
-    elif own == 'fp32':
+    elif torch_precisions(own, target.tensors)[0] == 'fp32':
         candidates.append(
             ('onnxruntime', 'auto: ONNX Runtime is installed, in fp32 faster than torch; OpenVINO is not')
         )

@@ -6,11 +6,12 @@ import logging
 import shutil
 from collections import OrderedDict
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 from torch import nn
 
-from depth_anything_ros.estimation.backends.interface import LIMITS, Run, deviation
+from depth_anything_ros.estimation.backends.interface import LIMITS, Run, deviation, first_accurate
 from depth_anything_ros.estimation.devices import Target, choose_precisions, cpu_computes_bf16
 from depth_anything_ros.estimation.errors import BackendUnavailableError, PrecisionUnavailableError
 
@@ -25,7 +26,7 @@ _GRAPHS = 4
 
 
 def torch_precisions(precision: str, device: torch.device) -> tuple[str, ...]:
-    """'auto' is fp16 and then fp32 on CUDA, bf16 on a CPU that computes it, else fp32.
+    """'auto' is fp16 and then fp32 on CUDA, bf16 and then fp32 on a CPU that computes it, else fp32.
 
     Raises PrecisionUnavailableError.
     """
@@ -37,8 +38,8 @@ def torch_precisions(precision: str, device: torch.device) -> tuple[str, ...]:
         return choose_precisions(precision, device.type, ('fp32',), ('bf16', 'fp16'))
     if precision == 'fp16':
         raise PrecisionUnavailableError("precision 'fp16' is for CUDA: a CPU takes 'fp32' or 'bf16'")
-    preferred = ('bf16', 'fp32') if cpu_computes_bf16() else ('fp32', 'bf16')
-    return choose_precisions(precision, 'a CPU', preferred)[:1]
+    preferred = ('bf16', 'fp32') if cpu_computes_bf16() else ('fp32',)
+    return choose_precisions(precision, 'a CPU', preferred, ('fp32', 'bf16'))
 
 
 class InPrecision(nn.Module):
@@ -69,17 +70,28 @@ def _inference(module: Run) -> Run:
 
 
 class EagerBackend:
-    """Torch, operation by operation: what the others are measured against."""
+    """Torch, operation by operation: in fp32 what the others, and it in other precisions, are measured against.
+
+    Those are held against it on the first image alone: pictures of many sizes would take twice the time.
+    """
 
     name = 'torch'
 
     def __init__(self, network: nn.Module, target: Target, precision: str, reason: str) -> None:
         self.device, self.hardware, self.reason = target.tensors, str(target.tensors), reason
-        self.precision = torch_precisions(precision, target.tensors)[0]
-        self._run = forward(network.to(target.tensors).eval(), self.device, self.precision)
+        self._precisions = torch_precisions(precision, target.tensors)
+        self.precision = self._precisions[0]
+        network = network.to(target.tensors).eval()
+        self._make = partial(forward, network, self.device)
+        self._run = self._make('fp32') if self.precision == 'fp32' else None
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """Run."""
+        if self._run is None:
+            expected = self._make('fp32')(batch)
+            if not torch.isfinite(expected).all():
+                return expected  # nothing to be held against; the estimator says what this means
+            self.precision, self._run = first_accurate(self.name, self._precisions, self._make, batch, expected)
         return self._run(batch)
 
     def close(self) -> None:
@@ -104,9 +116,9 @@ class GraphBackend(EagerBackend):
         if shape in self._graphs:
             self._graphs.move_to_end(shape)
             return self._graphs[shape](batch)
-        result = self._run(batch)
+        result = super().__call__(batch)
         self._last, self._repeats = shape, self._repeats + 1 if shape == self._last else 1
-        if self._repeats == _RUNS_BEFORE_CAPTURE:
+        if self._repeats == _RUNS_BEFORE_CAPTURE and self._run is not None:
             self._graphs[shape] = captured(self._run, batch, self.precision)
             if len(self._graphs) > _GRAPHS:
                 self._graphs.popitem(last=False)

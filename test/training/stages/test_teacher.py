@@ -3,8 +3,9 @@
 import torch
 
 from depth_anything_ros import checkpoints
+from depth_anything_ros.network import weights_fingerprint
 from training.data.spec import DataSpec
-from training.initial import initial_network, weights_fingerprint
+from training.initial import initial_network
 from training.optimization import checkpoint_blocks
 from training.stages import teacher
 
