@@ -228,7 +228,7 @@ def test_a_recipe_is_a_list_of_networks_and_one_of_data(tmp_path):
     assert [model.name for model in settings.models] == ['teacher', 'mine']
     assert [data.name for data in settings.data] == ['nyu', 'other']
     assert settings.max_images == 50
-    for wrong in ('max_images=-1', 'precision=int8'):
+    for wrong in ('max_images=-1', 'precision=int3'):
         with pytest.raises(RecipeError):
             read_recipe(Settings, path, [wrong])
     for text, message in (
