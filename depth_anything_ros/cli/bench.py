@@ -77,7 +77,7 @@ def _engine(args: Namespace) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
                 unavailable.append({**asked, 'reason': facts['error']})
             else:
                 times: dict[str, list[float]] = {part: [] for part in PARTS}
-                running.append((case, process, {**asked, **facts}, times))
+                running.append((case, process, {**asked, 'precision_asked': case.precision, **facts}, times))
         for number in tqdm(range(_ROUNDS), desc='bench', unit='round', disable=None):
             # As even as it gets: the first rounds have one more.
             frames = len(range(number, args.frames, _ROUNDS))
@@ -110,7 +110,8 @@ def _end_to_end(result: dict[str, Any], args: Namespace) -> dict[str, Any]:
         'checkpoint': args.checkpoint,
         'accept_license': args.accept_license,
         'device': result['device'],
-        'precision': result['precision'],
+        # As asked: what the node's first image gives way to is the node's to find.
+        'precision': result['precision_asked'],
         'backend': result['backend'],
         'input_size': min(result['network_size']),
         'size': [width, height],

@@ -19,6 +19,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from depth_anything_ros.cli.errors import CommandError
+from depth_anything_ros.cli.picture import made_up_picture
 
 PARTS = ('preprocess', 'network', 'postprocess', 'total')
 _PERCENTILES = (50, 95, 99)
@@ -73,8 +74,7 @@ def main() -> int:
             _say(answers, {'error': str(error)})
             return 0
         width, height = case.size
-        # Noise: the time does not depend on the picture, but a constant one could be a special case somewhere.
-        image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+        image = made_up_picture(height, width)
         for _ in range(_WARM_UP_FRAMES):
             frame(image)
         _say(answers, {**facts, 'start_s': perf_counter() - start})
@@ -113,7 +113,7 @@ def _make(case: Case) -> tuple[dict[str, Any], Timed]:
 
     estimator = make_estimator(Namespace(**asdict(case)), case.backend)
     width, height = case.size
-    seen = estimator(np.zeros((height, width, 3), np.uint8)).network_size
+    seen = estimator(made_up_picture(height, width)).network_size
     facts = {
         'model': estimator.source.name,
         'backend': estimator.backend,

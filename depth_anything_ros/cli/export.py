@@ -6,13 +6,13 @@ from argparse import Namespace
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 
 from depth_anything_ros import checkpoints
 from depth_anything_ros.cli.errors import CommandError, UsageError
 from depth_anything_ros.cli.files import UnreadableImageError, read_rgb, replacing
+from depth_anything_ros.cli.picture import made_up_picture
 from depth_anything_ros.estimation import (
     BackendUnavailableError,
     ImageShapeError,
@@ -79,7 +79,7 @@ def _prepare(args: Namespace) -> _Job:
     if input_size < multiple or input_size % multiple:
         raise UsageError(f'expected --input-size to be a multiple of {multiple}, got {input_size}')
     size = network_size(*args.image_size, input_size, multiple)
-    images = [_test_picture(args.image_size)] if args.images is None else _read(args.images)
+    images = [made_up_picture(*args.image_size)] if args.images is None else _read(args.images)
     batches = [preprocess([image], size, torch.device('cpu')) for image in images]
     return _Job(network, (1, 3, *size), batches)
 
@@ -140,12 +140,3 @@ def _read(folder: Path) -> list[np.ndarray]:
         return [read_rgb(path) for path in paths]
     except UnreadableImageError as error:
         raise CommandError(str(error)) from error
-
-
-def _test_picture(size: tuple[int, int]) -> np.ndarray:
-    """Something with gradients, edges and texture, uint8 RGB (height, width, 3), always the same."""
-    height, width = size
-    noise = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
-    picture = cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
-    cv2.rectangle(picture, (width // 4, height // 3), (width // 2, height - 1), (200, 60, 30), cv2.FILLED)
-    return picture

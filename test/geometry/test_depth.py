@@ -130,3 +130,18 @@ def test_settings_that_make_no_sense_are_refused(arguments, cause):
 def test_an_array_that_is_no_depth_image_is_refused(shape):
     with pytest.raises(ValueError, match='depth image'):
         edge_mask(np.ones(shape), 0.1)
+
+
+@pytest.mark.parametrize('in_place', [False, True])
+def test_a_tall_image_is_marked_row_by_row_as_its_parts_are(in_place):
+    """What is computed some rows at a time must not show where one part ends."""
+    generator = np.random.default_rng(0)
+    depth = generator.choice(np.float32([np.nan, -np.inf, 0.0, 0.05, 1.0, 1.05, 2.0, 30.0, np.inf]), (301, 40))
+    whole = mark_depth(depth.copy(), 0.1, 20.0, 0.07)
+    if in_place:
+        changed = depth.copy()
+        assert mark_depth(changed, 0.1, 20.0, 0.07, out=changed) is changed
+        np.testing.assert_array_equal(changed, whole)
+    for top in (1, 37, 100, 299):
+        part = mark_depth(depth[top - 1 :].copy(), 0.1, 20.0, 0.07)
+        np.testing.assert_array_equal(part[1:], whole[top:])

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import sys
 
-import numpy as np
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 
+from depth_anything_ros.cli.picture import made_up_picture
 from depth_anything_ros.messages import fill_image
 from depth_anything_ros.node.trials import pinhole, spin_until_told
 
@@ -27,7 +27,7 @@ class Camera(Node):
         width, height = size
         self._image = Image()
         self._info = pinhole(width, height, width / (2 * _FIELD_OF_VIEW), ((width - 1) / 2, (height - 1) / 2))
-        fill_image(self._image, np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8), 'rgb8')
+        fill_image(self._image, made_up_picture(height, width), 'rgb8')
         self._images = self.create_publisher(Image, 'image', qos_profile_sensor_data)
         self._infos = self.create_publisher(CameraInfo, 'camera_info', qos_profile_sensor_data)
         self.create_timer(1.0 / rate_hz, self._publish)
