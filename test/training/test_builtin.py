@@ -25,6 +25,31 @@ def test_a_training_becomes_a_file_of_half_the_size_that_predicts_the_same(tmp_p
     assert found == pytest.approx(expected, rel=0.02, abs=0.02 * float(expected.max()))
 
 
+def test_what_computes_in_bf16_has_no_weight_to_round(tmp_path):
+    network = initial_network('lite0', 'random')
+    network.source = WeightSource('lite0', trained=True)
+    generator = torch.Generator().manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for values in (module.weight.data, module.running_var):
+                values.copy_(0.5 + torch.rand(values.shape, generator=generator))
+            for values in (module.bias.data, module.running_mean):
+                values.copy_(torch.randn(values.shape, generator=generator))
+    checkpoints.save(network, tmp_path / 'model.safetensors')
+    assert main([str(tmp_path / 'model.safetensors'), str(tmp_path / 'half.safetensors')]) == 0
+    loaded = checkpoints.load(None, tmp_path / 'half.safetensors').eval()
+    image = torch.rand(1, 3, 64, 96, generator=generator)
+    with torch.inference_mode():
+        expected, found = network.eval()(image), loaded(image)
+    assert found == pytest.approx(expected, rel=0.05, abs=0.05 * float(expected.max()))
+    for module in loaded.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            assert torch.equal(module.weight, module.weight.bfloat16().float())
+        if isinstance(module, torch.nn.BatchNorm2d):
+            scale = module.weight / torch.sqrt(module.running_var + module.eps)
+            assert torch.allclose(scale, torch.ones_like(scale), atol=1e-4)
+
+
 def test_what_is_no_network_is_an_error_and_leaves_no_file(tmp_path, capsys):
     (tmp_path / 'model.safetensors').write_bytes(b'none')
     assert main([str(tmp_path / 'model.safetensors'), str(tmp_path / 'out.safetensors')]) == 1
