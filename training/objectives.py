@@ -37,19 +37,33 @@ class Trainee(nn.Module):
     what the losses need has to come out of it.
     """
 
-    def __init__(self, network: DepthAnything, stride: int = 1) -> None:
-        """Wrap a network; while it trains, its maps have every stride-th pixel of a row and a column (see every)."""
+    def __init__(self, network: DepthAnything, stride: int = 1, *, compiled: bool = False) -> None:
+        """Wrap a network.
+
+        Args:
+            network: its parameters are the trainee's, with `network.` before their names, compiled or not.
+            stride: while it trains, its maps have every stride-th pixel of a row and a column (see every).
+            compiled: while it trains, run what torch.compile makes of it.
+        """
         super().__init__()
         self.network = network
         self._stride = stride
+        # A function of the network, and not a method: so a copy of the trainee runs its own weights.
+        self._trained = torch.compile(_output, dynamic=False) if compiled else _output
 
     def forward(self, image: Tensor) -> Output:
         """(B, 3, H, W), normalised -> the output; its map is (B, H // stride, W // stride) while in training."""
-        maps = self.network.encoder(image)
-        height, width = image.shape[-2:]
-        stride = self._stride if self.training else 1
-        disparity = self.network.head(self.network.reassemble(maps), (height // stride, width // stride))
-        return Output(disparity, maps[-1])
+        if self.training:
+            return self._trained(self.network, image, self._stride)
+        # Validation's batches have sizes of their own, for each of which it would be compiled anew.
+        return _output(self.network, image, 1)
+
+
+def _output(network: DepthAnything, image: Tensor, stride: int) -> Output:
+    maps = network.encoder(image)
+    height, width = image.shape[-2:]
+    disparity = network.head(network.reassemble(maps), (height // stride, width // stride))
+    return Output(disparity, maps[-1])
 
 
 @dataclass

@@ -15,12 +15,16 @@ from training.errors import RecipeError
 from training.settings import TrainSettings
 
 ENCODER, DECODER = 'encoder', 'decoder'
+_FUSED_ON_CPU = '2.4'
 
 
 def make_optimizer(network: DepthAnything, settings: TrainSettings) -> torch.optim.AdamW:
     """AdamW with a learning rate for the encoder and one for all else (V1 paper, section 4.1).
 
-    The groups say their `name` and `base_lr`. Without a fused kernel: the same steps on every device.
+    The groups say their `name` and `base_lr`. Without settings.fused_optimizer: the same steps on every device.
+
+    Raises:
+        RecipeError: this torch has no fused kernel for CPUs, where the weights are until they go to their device.
     """
     encoder = list(network.encoder.parameters())
     known = {id(parameter) for parameter in encoder}
@@ -29,7 +33,31 @@ def make_optimizer(network: DepthAnything, settings: TrainSettings) -> torch.opt
         {'params': encoder, 'name': ENCODER, 'lr': settings.encoder_lr, 'base_lr': settings.encoder_lr},
         {'params': decoder, 'name': DECODER, 'lr': settings.decoder_lr, 'base_lr': settings.decoder_lr},
     ]
-    return torch.optim.AdamW(groups, betas=tuple(settings.betas), weight_decay=settings.weight_decay)
+    options = {'betas': tuple(settings.betas), 'weight_decay': settings.weight_decay}
+    if not settings.fused_optimizer:
+        return torch.optim.AdamW(groups, **options)
+    if torch.__version__ < _FUSED_ON_CPU:
+        raise RecipeError(
+            f'fused_optimizer needs torch {_FUSED_ON_CPU} or newer, here is {torch.__version__}: set it to false'
+        )
+    return torch.optim.AdamW(groups, **options, fused=True)
+
+
+def fit_optimizer_state(optimizer: torch.optim.Optimizer, *, fused: bool) -> None:
+    """Make of the state that a checkpoint has brought what this run's options would have made.
+
+    It comes with the kernel and the memory layout of the run that saved it. The fused kernel wants the number of steps
+    on the weights' device, and walks through weights and moments side by side, whatever the layout of either.
+    """
+    for group in optimizer.param_groups:
+        group['fused'] = fused or None
+        for parameter in group['params']:
+            state = optimizer.state.get(parameter, {})
+            for name, value in state.items():
+                if name == 'step':
+                    state[name] = value.to(parameter.device if fused else 'cpu', torch.float32)
+                elif value.stride() != parameter.stride():
+                    state[name] = torch.empty_like(parameter).copy_(value)
 
 
 def learning_rate_factor(step: int, settings: TrainSettings) -> float:

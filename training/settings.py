@@ -41,6 +41,9 @@ class TrainSettings:
     seed: int = 0
     accumulate: int = free(1)
     gradient_checkpointing: bool = free(False)
+    compile: bool = free(False)
+    fused_optimizer: bool = free(False)
+    channels_last: bool = free(False)
     device: Literal['auto', 'cpu'] = free('auto')
     workers: int = free(4)
     max_bad_fraction: float = free(0.01)

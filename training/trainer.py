@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor
 from depth_anything_ros import checkpoints
 from depth_anything_ros.network import DepthAnything, WeightSource
 from training.checkpointing import CheckpointFolder
+from training.compilation import check_compiler, compiler_errors
 from training.data.batch import Batch, StreamBatch
 from training.data.loading import Batches, Stream
 from training.errors import RecipeError, TrainingError
@@ -26,6 +27,7 @@ from training.objectives import Objective, Trainee
 from training.optimization import (
     average_of_weights,
     checkpoint_blocks,
+    fit_optimizer_state,
     learning_rate_factor,
     make_optimizer,
     set_learning_rates,
@@ -98,15 +100,17 @@ class Trainer:
             raise RecipeError(
                 'ema_decay needs each process to have all weights: use DDP in place of FSDP, or set it to 0'
             )
+        if settings.compile:
+            check_compiler(accelerator)
         if settings.gradient_checkpointing:
             checkpoint_blocks(task.network)
-        if task.network.architecture.pyramid:
-            # In this layout of memory its convolutions take two thirds of the time on a CPU; they round otherwise.
+        if task.network.architecture.pyramid or settings.channels_last:
+            # In this layout a pyramid's convolutions take two thirds of the time on a CPU; they round otherwise.
             for module in (task.network, *task.frozen):
                 module.to(memory_format=torch.channels_last)
         optimizer = make_optimizer(task.network, settings)
         self._model, self._optimizer = accelerator.prepare(
-            Trainee(task.network, settings.loss_stride).train(), optimizer
+            Trainee(task.network, settings.loss_stride, compiled=settings.compile).train(), optimizer
         )
         for module in task.frozen:
             module.to(accelerator.device)
@@ -117,28 +121,34 @@ class Trainer:
         self._checkpoints = CheckpointFolder(output / 'checkpoints')
         self._guard = CollapseGuard()
 
-    def train(self) -> dict[str, Any]:
+    def train(self, watch: Callable[[Progress], None] | None = None) -> dict[str, Any]:
         """Train to the end, and save the model; returns facts for the manifest.
 
+        Args:
+            watch: called after each step, before what is done only now and then, with how far the training is.
+
         Raises:
+            RecipeError: torch.compile fails.
             DivergedError: a loss or gradient is not finite, or the output has collapsed.
             DataError: too many samples are bad, or a checkpoint cannot be read.
             TrainingError: a checkpoint cannot be written.
         """
         progress = Progress(**self._checkpoints.load(self._accelerator))
+        fit_optimizer_state(self._optimizer, fused=self._settings.fused_optimizer)
         self._guard.steps = progress.collapsed_steps
         monitor = None
         if self._accelerator.is_main_process:
             monitor = Monitor(self._output / 'tensorboard', progress.step, self._settings.steps, self._title)
         try:
-            self._loop(progress, monitor)
+            with compiler_errors(self._settings.compile):
+                self._loop(progress, monitor, watch)
         finally:
             if monitor is not None:
                 monitor.close()
         self._save(MODEL)
         return self._facts(progress)
 
-    def _loop(self, progress: Progress, monitor: Monitor | None) -> None:
+    def _loop(self, progress: Progress, monitor: Monitor | None, watch: Callable[[Progress], None] | None) -> None:
         settings, start = self._settings, replace(progress)
         batches = self._batches(progress.step)
         last = deque(progress.last_losses, maxlen=_LAST_STEPS)
@@ -151,6 +161,8 @@ class Trainer:
             progress.images = start.images + (step + 1 - start.step) * sum(s.count for s in self._task.streams)
             progress.seconds = start.seconds + time.perf_counter() - begun - batches.startup_s
             progress.waiting_s = start.waiting_s + batches.waiting_s
+            if watch is not None:
+                watch(progress)
             if monitor is not None:
                 monitor.step(losses['total'])
                 if step % settings.log_every == 0:

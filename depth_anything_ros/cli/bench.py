@@ -15,9 +15,8 @@ from tqdm import tqdm
 
 from depth_anything_ros.choices import BACKENDS
 from depth_anything_ros.cli.bench_case import PARTS, Case, percentiles
-from depth_anything_ros.cli.bench_report import machine, tables
+from depth_anything_ros.cli.bench_report import machine, tables, write_report
 from depth_anything_ros.cli.errors import CommandError
-from depth_anything_ros.cli.files import replacing
 
 # The cases take turns, so that what else the machine does falls on all of them: ratios hold where times drift.
 _ROUNDS = 5
@@ -33,13 +32,7 @@ def run(args: Namespace) -> int:
         raise CommandError('; '.join(dict.fromkeys(case['reason'] for case in report['unavailable'])))
     if args.end_to_end:
         report['end_to_end'] = [_end_to_end(result, args) for result in report['results'] if not result['reference']]
-    text = tables(report)
-    print(text)
-    contents = {args.json: json.dumps(report, indent=2) + '\n', args.markdown: text + '\n'}
-    for path, content in contents.items():
-        if path is not None:
-            with replacing(path) as unfinished:
-                unfinished.write_text(content, encoding='utf-8')
+    write_report(report, tables(report), args.json, args.markdown)
     return 0
 
 

@@ -57,10 +57,10 @@ class Case:
 Timed = Callable[[np.ndarray], dict[str, float]]
 
 
-def percentiles(milliseconds: Sequence[float]) -> dict[str, float]:
-    """p50, p95 and p99 of latencies."""
-    values = np.percentile(milliseconds, _PERCENTILES).tolist()
-    return {f'p{percent}': value for percent, value in zip(_PERCENTILES, values, strict=True)}
+def percentiles(milliseconds: Sequence[float], percents: Sequence[int] = _PERCENTILES) -> dict[str, float]:
+    """p50, p95 and p99 of latencies, or others."""
+    values = np.percentile(milliseconds, percents).tolist()
+    return {f'p{percent}': value for percent, value in zip(percents, values, strict=True)}
 
 
 def main() -> int:
@@ -81,7 +81,7 @@ def main() -> int:
         for line in sys.stdin:
             timed = [frame(image) for _ in range(int(line))]
             _say(answers, {part: [1e3 * times[part] for times in timed] for part in PARTS})
-        _say(answers, _memory())
+        _say(answers, memory())
     return 0
 
 
@@ -136,7 +136,7 @@ def _make(case: Case) -> tuple[dict[str, Any], Timed]:
     return facts, frame
 
 
-def _memory() -> dict[str, float]:
+def memory() -> dict[str, float]:
     """MiB: the most that the process had in memory, and on a GPU."""
     import torch  # noqa: PLC0415
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+
+from depth_anything_ros.cli.files import replacing
 
 
 def machine() -> dict[str, Any]:
@@ -28,14 +31,29 @@ def machine() -> dict[str, Any]:
     }
 
 
+def machine_line(about: dict[str, Any]) -> str:
+    """What machine() says, in a sentence."""
+    flags = f' with {", ".join(about["cpu_flags"])}' if about['cpu_flags'] else ''
+    gpu = about['gpu'] or 'no GPU'
+    return f'{about["cpu"]}{flags}, {about["cores"]} cores, {gpu}, torch {about["torch"]}.'
+
+
+def write_report(report: dict[str, Any], text: str, json_file: Path | None, markdown_file: Path | None) -> None:
+    """Print the report as Markdown, and write it and the figures to the files that are named; raises OSError."""
+    print(text)
+    contents = {json_file: json.dumps(report, indent=2) + '\n', markdown_file: text + '\n'}
+    for path, content in contents.items():
+        if path is not None:
+            with replacing(path) as unfinished:
+                unfinished.write_text(content, encoding='utf-8')
+
+
 def tables(report: dict[str, Any]) -> str:
     """The report as Markdown: the estimator, the node if it was measured, and what could not be had and why."""
     width, height = report['image_size']
-    about = report['machine']
-    flags = f' with {", ".join(about["cpu_flags"])}' if about['cpu_flags'] else ''
     parts = [
-        f'{about["cpu"]}{flags}, {about["cores"]} cores, {about["gpu"] or "no GPU"}, torch {about["torch"]}. '
-        f'A {width}x{height} image, {report["frames"]} frames, milliseconds as p50 / p95 / p99.',
+        f'{machine_line(report["machine"])} A {width}x{height} image, {report["frames"]} frames, milliseconds as '
+        'p50 / p95 / p99.',
         _engine_table(report['results']),
     ]
     if report.get('end_to_end'):
@@ -50,10 +68,7 @@ def _engine_table(results: list[dict[str, Any]]) -> str:
     rows = [('model', 'backend', 'device', 'precision', 'network size', 'preprocess', 'network', 'postprocess', 'total',
              'frames/s', 'start s', 'memory MiB')]  # fmt: skip
     for result in results:
-        latencies = (_milliseconds(latency) for latency in result['latency_ms'].values())
-        memory = f'{result["memory_mib"]:.0f}'
-        if result['gpu_memory_mib']:
-            memory += f' + {result["gpu_memory_mib"]:.0f} of the GPU'
+        latencies = (milliseconds(latency) for latency in result['latency_ms'].values())
         rows.append(
             (
                 result['model'],
@@ -64,10 +79,10 @@ def _engine_table(results: list[dict[str, Any]]) -> str:
                 *latencies,
                 f'{result["frames_per_second"]:.1f}',
                 f'{result["start_s"]:.1f}',
-                memory,
+                mebibytes(result),
             )
         )
-    return _table(rows)
+    return table(rows)
 
 
 def _node_table(results: list[dict[str, Any]]) -> str:
@@ -82,8 +97,8 @@ def _node_table(results: list[dict[str, Any]]) -> str:
                 result['backend'],
                 result['precision'],
                 f'{result["rate_hz"]:g}',
-                _milliseconds(result['latency_ms']['depth']),
-                _milliseconds(result['latency_ms']['points']),
+                milliseconds(result['latency_ms']['depth']),
+                milliseconds(result['latency_ms']['points']),
                 f'{result["answered_hz"]:.1f}',
                 str(result['sent']),
                 str(result['answered']),
@@ -93,11 +108,18 @@ def _node_table(results: list[dict[str, Any]]) -> str:
                 f'{result["memory_mib"][0]:.0f} and {result["memory_mib"][-1]:.0f}',
             )
         )
-    return _table(rows)
+    return table(rows)
 
 
-def _milliseconds(latency: dict[str, float] | None) -> str:
+def milliseconds(latency: dict[str, float] | None) -> str:
+    """Percentiles in a cell."""
     return ' / '.join(f'{value:.1f}' for value in latency.values()) if latency else 'none'
+
+
+def mebibytes(memory: dict[str, float]) -> str:
+    """What bench_case.memory() says, in a cell."""
+    used = f'{memory["memory_mib"]:.0f}'
+    return f'{used} + {memory["gpu_memory_mib"]:.0f} of the GPU' if memory['gpu_memory_mib'] else used
 
 
 def _name(case: dict[str, Any]) -> str:
@@ -105,7 +127,8 @@ def _name(case: dict[str, Any]) -> str:
     return f'{case["model"] or "the default model"} with {backend} on {case["device"]}'
 
 
-def _table(rows: list[tuple[str, ...]]) -> str:
+def table(rows: list[tuple[str, ...]]) -> str:
+    """Rows, the first of which is the head, as Markdown."""
     lines = [f'| {" | ".join(row)} |' for row in rows]
     return '\n'.join([lines[0], '|' + ' --- |' * len(rows[0]), *lines[1:]])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,11 @@ def cpu_computes_bf16() -> bool:
         return False
     flags = set(text.split())
     return bool(flags & {'amx_bf16', 'avx512_bf16', 'bf16'})
+
+
+def has_cpp_compiler() -> bool:
+    """Whether there is a C++ compiler, which torch.compile needs on a CPU."""
+    return any(map(shutil.which, ('g++', 'clang++', 'c++')))
 
 
 def check_precision(precision: str) -> None:

@@ -1,5 +1,6 @@
 """The training loop: resumed at the very bit, the same in two processes, and loud when it fails."""
 
+import copy
 import multiprocessing
 import os
 import signal
@@ -12,10 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from depth_anything_ros import checkpoints
+from depth_anything_ros.estimation.devices import has_cpp_compiler
 from training.data.spec import DataSpec
 from training.errors import DivergedError, MismatchError, RecipeError, TrainingError
 from training.guards import CollapseGuard
 from training.initial import initial_network
+from training.objectives import Trainee
 from training.stages import student, teacher
 from training.trainer import Trainer
 
@@ -162,6 +165,88 @@ def test_parts_of_a_batch_have_the_curve_of_the_whole(small_shards, tmp_path):
     for name in ('loss/total', 'gradient_norm'):
         alone, parts = (curve(tmp_path / folder, name)[0] for folder in ('whole', 'parts'))
         assert list(parts.values()) == pytest.approx(list(alone.values()), rel=1e-4)
+
+
+needs_compiler = pytest.mark.skipif(not has_cpp_compiler(), reason='torch.compile needs a C++ compiler on a CPU')
+
+
+@pytest.mark.parametrize(
+    ('changes', 'relative'),
+    [
+        ({'fused_optimizer': True}, 1e-4),
+        ({'architecture': 'v2-small', 'size': [28, 42], 'channels_last': True}, 1e-4),
+        # Inductor's C++ takes its time on a slow machine.
+        pytest.param({'compile': True}, 1e-3, marks=[needs_compiler, pytest.mark.timeout(1200)]),
+    ],
+    ids=['fused', 'channels-last', 'compiled'],
+)
+def test_what_makes_it_faster_changes_no_more_than_rounding(small_shards, tmp_path, changes, relative):
+    fast = settings_of(small_shards, tmp_path / 'fast', steps=3, validate_every=1, **changes)
+    fast.validation, fast.validation_samples = fast.data, 2
+    plain = replace(fast, output=str(tmp_path / 'plain'), compile=False, fused_optimizer=False, channels_last=False)
+    teacher.run(plain)
+    teacher.run(fast)
+    for name in ('loss/total', 'loss/validation', 'gradient_norm'):
+        expected, found = (curve(tmp_path / folder, name)[0] for folder in ('plain', 'fast'))
+        assert len(expected) == 3
+        assert list(found.values()) == pytest.approx(list(expected.values()), rel=relative)
+    expected, found = (load_file(tmp_path / folder / 'model.safetensors') for folder in ('plain', 'fast'))
+    assert {name: value.shape for name, value in found.items()} == {
+        name: value.shape for name, value in expected.items()
+    }
+
+
+def test_the_copy_that_averages_the_weights_of_a_compiled_trainee_computes_with_its_own(monkeypatch):
+    # Inductor's C++ takes minutes for a network; what leads up to it is the same for the debugging backend.
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, 'compile', lambda *args, **options: compile_(*args, backend='eager', **options))
+    network = initial_network('lite0', 'random')
+    trainee = Trainee(network, compiled=True).train()
+    copied, image = copy.deepcopy(trainee), torch.rand(1, 3, 32, 64)
+    with torch.no_grad():
+        before = trainee(image).map
+        network.head.output.bias.add_(1)
+        assert torch.allclose(trainee(image).map, before + 1, atol=1e-5)
+        assert torch.allclose(copied(image).map, before, atol=1e-5)
+    assert [*trainee.state_dict()] == [*Trainee(network).state_dict()]
+
+
+@pytest.mark.parametrize('fused', [True, False])
+def test_a_training_goes_on_with_another_optimiser_kernel_and_layout(small_shards, tmp_path, monkeypatch, fused):
+    options = {'architecture': 'v2-small', 'size': [28, 42], 'steps': 3, 'checkpoint_every': 1, 'weight_decay': 0.0}
+    settings = settings_of(small_shards, tmp_path / 'changed', fused_optimizer=fused, channels_last=fused, **options)
+    real = Trainer._change_weights
+
+    def change_weights(self, step):
+        if step == 2:
+            raise KeyboardInterrupt
+        return real(self, step)
+
+    monkeypatch.setattr(Trainer, '_change_weights', change_weights)
+    with pytest.raises(KeyboardInterrupt):
+        teacher.run(settings)
+    monkeypatch.undo()
+    teacher.run(replace(settings, fused_optimizer=not fused, channels_last=not fused))
+    teacher.run(replace(settings, output=str(tmp_path / 'whole'), fused_optimizer=False, channels_last=False))
+    changed, whole = (load_file(tmp_path / folder / 'model.safetensors') for folder in ('changed', 'whole'))
+    # A step is up to 1e-3: moments in another order would send weights elsewhere.
+    far = {name: (changed[name] - value).abs().max().item() for name, value in whole.items()}
+    assert max(far.values()) < 1e-4, far
+    state = torch.load(tmp_path / 'changed/checkpoints/step-000000003/optimizer.bin', weights_only=True)
+    assert {bool(group['fused']) for group in state['param_groups']} == {not fused}
+
+
+@pytest.mark.parametrize('there', [False, True])
+def test_compile_without_a_compiler_that_works_says_what_to_do(small_shards, tmp_path, monkeypatch, there):
+    monkeypatch.setenv('PATH', str(tmp_path))
+    expected = r'needs a C\+\+ compiler.*apt install g\+\+'
+    if there:
+        (tmp_path / 'g++').write_text('#!/bin/false\n')
+        (tmp_path / 'g++').chmod(0o755)
+        monkeypatch.setenv('TORCHINDUCTOR_CACHE_DIR', str(tmp_path / 'cache'))
+        expected = 'torch.compile fails.*set compile to false'
+    with pytest.raises(RecipeError, match=expected):
+        teacher.run(settings_of(small_shards, tmp_path / 'out', compile=True))
 
 
 def test_clipping_limits_the_gradient(small_shards, tmp_path):

@@ -24,7 +24,10 @@ STAGES = {
     'metric': 'a relative network and metric data -> a metric network',
     'evaluate': 'networks and data sets -> a table and a report',
     'retrain': 'bags -> shards -> pseudo-labels -> a student for this robot, and whether it is better',
+    'bench': 'how fast this machine trains and labels',
 }
+# Those without an output folder: they begin anew.
+_LEAVES_NOTHING = ('bench',)
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -47,9 +50,10 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a stage and return its exit code: 0 done, 1 an error (one line on stderr), 2 wrong usage, 130 Ctrl-C.
 
-    What a stage has done when it stops is kept: the same command goes on from there.
+    What a stage has done when it stops is kept, but for bench: the same command goes on from there.
     """
     args = make_parser().parse_intermixed_args(argv)
+    resumes = args.stage not in _LEAVES_NOTHING
     prefix = f'depth-anything-train {args.stage}'
     logging.basicConfig(format=f'{prefix}: %(message)s', level=logging.WARNING)
     logging.getLogger('training').setLevel(logging.INFO)
@@ -59,10 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'{prefix}: {error}', file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(f'{prefix}: interrupted; the same command goes on from here', file=sys.stderr)
+        print(f'{prefix}: interrupted{"; the same command goes on from here" if resumes else ""}', file=sys.stderr)
         return _INTERRUPTED
     except OSError as error:  # such as a full disk
-        print(f'{prefix}: {error}; what was finished is kept, the same command goes on from there', file=sys.stderr)
+        hint = '; what was finished is kept, the same command goes on from there' if resumes else ''
+        print(f'{prefix}: {error}{hint}', file=sys.stderr)
         return 1
 
 
@@ -74,8 +79,9 @@ def _run(args: argparse.Namespace) -> int:
     if args.print:
         print(yaml.safe_dump(as_dict(settings), sort_keys=False), end='')
         return 0
-    manifest = stage.run(settings)
-    logging.getLogger('training').info('finished in %.0f s: %s', manifest['seconds'], settings.output)
+    facts = stage.run(settings)
+    left = '' if args.stage in _LEAVES_NOTHING else f': {settings.output}'
+    logging.getLogger('training').info('finished in %.0f s%s', facts['seconds'], left)
     return 0
 
 

@@ -24,10 +24,11 @@ def worker_options(workers: int, module: str) -> dict[str, Any]:
 def _start_worker(_: int) -> None:
     # One thread each: the workers are the parallel part. (The loader does the same for torch.)
     cv2.setNumThreads(0)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Wait until the process that this one was made for is gone, and end this one."""
     # The loader's own watch looks at the parent by its number, which is that of the fork server: after a SIGKILL of
     # the training both would stay for ever.
     parent = multiprocessing.parent_process()

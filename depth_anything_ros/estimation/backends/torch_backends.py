@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections import OrderedDict
 from contextlib import nullcontext
 from functools import partial
@@ -12,7 +11,7 @@ import torch
 from torch import nn
 
 from depth_anything_ros.estimation.backends.interface import LIMITS, Run, deviation, first_accurate
-from depth_anything_ros.estimation.devices import Target, choose_precisions, cpu_computes_bf16
+from depth_anything_ros.estimation.devices import Target, choose_precisions, cpu_computes_bf16, has_cpp_compiler
 from depth_anything_ros.estimation.errors import BackendUnavailableError, PrecisionUnavailableError
 
 _log = logging.getLogger(__name__)
@@ -135,7 +134,7 @@ class InductorCompiler:
     name = 'torch-compile'
 
     def __init__(self, network: nn.Module, target: Target, precision: str) -> None:
-        if target.tensors.type == 'cpu' and not any(map(shutil.which, ('g++', 'clang++', 'c++'))):
+        if target.tensors.type == 'cpu' and not has_cpp_compiler():
             raise BackendUnavailableError(
                 "backend 'torch-compile' needs a C++ compiler on a CPU: apt install g++, or take backend 'torch'"
             )

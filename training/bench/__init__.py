@@ -1,0 +1,1 @@
+"""How fast the training is on this machine: the student's step, and pseudo-labels."""
