@@ -31,6 +31,17 @@ def constant_networks():
     return make
 
 
+@pytest.fixture(
+    params=[
+        'cpu',
+        pytest.param('cuda', marks=pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA GPU')),
+    ]
+)
+def device(request):
+    """Each device that tensors may be on."""
+    return torch.device(request.param)
+
+
 @pytest.fixture(scope='session', autouse=True)
 def own_cache(tmp_path_factory):
     """No test writes into the user's cache; what one compiles, those after it find."""

@@ -6,6 +6,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import hypot
 from threading import Lock, RLock
 from typing import Any
@@ -105,13 +106,29 @@ class AlignmentState:
 class AlignedFrame:
     """A frame with what is known of its metres.
 
-    disparity: float32 (H, W), stabilised; what the alignment refers to. depth: float32 (H, W) metres, None if nothing
-    gives metres. alignment: None without metres, and for a metric model that is believed.
+    disparity: float32 (H, W), stabilised; what the alignment refers to. alignment: None without metres, and for a
+    metric model that is believed. believed: what that predicts, float32 (H, W) metres. Where the view's values are no
+    array but serve as one, so do these.
     """
 
     disparity: np.ndarray
-    depth: np.ndarray | None
     alignment: Alignment | None
+    believed: np.ndarray | None = None
+
+    @property
+    def is_metric(self) -> bool:
+        """Whether anything gives metres."""
+        return self.alignment is not None or self.believed is not None
+
+    @property
+    def knows_sigma(self) -> bool:
+        """Whether anything tells how uncertain the metres are."""
+        return self.alignment is not None and self.alignment.covariance is not None
+
+    @cached_property
+    def depth(self) -> np.ndarray | None:
+        """float32 (H, W) metres; None if nothing gives metres."""
+        return self.alignment.depth(self.disparity) if self.alignment else self.believed
 
     def sigma(self) -> np.ndarray | None:
         """Standard deviation of depth, float32 (H, W) metres; None if nobody knows it."""
@@ -199,7 +216,7 @@ class Aligner:
             settings = self.settings
             if view.kind == 'depth' and not (settings.correct_metric_model or isinstance(self._source, CameraSource)):
                 self._state, self._held = AlignmentState(None), False
-                return AlignedFrame(view.disparity, view.values, None)
+                return AlignedFrame(view.disparity, None, view.values)
             self._tracker.drift = settings.drift
             if view.stamp_ns < self._last_ns - _RESTART_NS:
                 self._forget('time went back: the alignment of before is forgotten')
@@ -209,9 +226,7 @@ class Aligner:
                 self._take_messages(view)
             elif not self._held:
                 self._measure(None, view, view.stamp_ns)
-            alignment = self._judge(view.stamp_ns)
-            depth = alignment.depth(view.disparity) if alignment else None
-            return AlignedFrame(view.disparity, depth, alignment)
+            return AlignedFrame(view.disparity, self._judge(view.stamp_ns))
 
     def realign(self) -> None:
         """Forget the alignment, and start anew with the next evidence."""

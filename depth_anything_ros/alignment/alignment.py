@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite, nan, sqrt
+from math import inf, isfinite, nan, sqrt
 
 import numpy as np
 
@@ -89,11 +89,32 @@ class Alignment:
         with np.errstate(divide='ignore'):
             depth = np.float32(1.0) / np.maximum(inverse, np.float32(0.0))
         if self.covariance is not None:
-            limit = np.float32(-_CONTRADICTION * sqrt(self.noise[0] ** 2 + self.covariance[2]))
-            beyond = inverse < limit
+            beyond = inverse < np.float32(self.contradiction)
             if beyond.any():
                 depth = np.where(beyond, np.float32(nan), depth)
         return depth
+
+    @property
+    def contradiction(self) -> float:
+        """The inverse depth in 1/m below which the fit does not hold for a pixel, see depth; -inf if nobody knows."""
+        if self.covariance is None:
+            return -inf
+        return -_CONTRADICTION * sqrt(self.noise[0] ** 2 + self.covariance[2])
+
+    @property
+    def variance(self) -> tuple[float, float, float] | None:
+        """Of inverse depth q, as a, b, c in a q^2 + b q + c; None if nobody knows it, see sigma.
+
+        It is the variance of scale * d + shift, with scale * d = q - shift, and that of a pixel's own noise.
+        """
+        if self.covariance is None:
+            return None
+        (log_scale, mixed, shift), (absolute, relative), t = self.covariance, self.noise, self.shift
+        return (
+            log_scale + relative**2,
+            2.0 * (mixed - log_scale * t),
+            (log_scale * t - 2.0 * mixed) * t + shift + absolute**2,
+        )
 
     def sigma(self, disparity: np.ndarray) -> np.ndarray | None:
         """Standard deviation of depth in metres, float32, of the disparity's shape; None if nobody knows it.
@@ -101,16 +122,15 @@ class Alignment:
         sigma_z = z^2 sigma_q (first order), where sigma_q has the fit's covariance and a single pixel's own noise.
         +Inf where depth is not finite and positive.
         """
-        if self.covariance is None:
+        if self.variance is None:
             return None
+        a, b, c = self.variance
         near = np.maximum(self.inverse_depth(disparity), np.float32(0.0))
-        # The variance of scale * d + shift with scale * d = near - shift, as a polynomial of near, in place: temporary
-        # images cost more than the arithmetic.
-        (log_scale, mixed, shift), (absolute, relative), t = self.covariance, self.noise, self.shift
-        variance = near * np.float32(log_scale + relative**2)
-        variance += np.float32(2.0 * (mixed - log_scale * t))
+        # In place: temporary images cost more than the arithmetic.
+        variance = near * np.float32(a)
+        variance += np.float32(b)
         variance *= near
-        variance += np.float32((log_scale * t - 2.0 * mixed) * t + shift + absolute**2)
+        variance += np.float32(c)
         sigma = np.sqrt(np.maximum(variance, np.finfo(np.float32).tiny))
         near *= near
         with np.errstate(divide='ignore'):

@@ -25,8 +25,19 @@ _TUKEY = 4.685
 def field_over_image(coefficients: tuple[float, ...], height: int, width: int) -> np.ndarray:
     """1 + sum of c_k phi_k at every pixel: float32 (height, width)."""
     return np.float32(1.0) + np.tensordot(
-        np.float32(coefficients), _basis_over_image(len(coefficients), height, width), 1
+        np.float32(coefficients), basis_over_image(len(coefficients), height, width), 1
     )
+
+
+@lru_cache(maxsize=4)
+def basis_over_image(terms: int, height: int, width: int) -> np.ndarray:
+    """The phi at every pixel: float32 (terms, height, width), read-only and cached."""
+    y, x = np.meshgrid(
+        2.0 * (np.arange(height) + 0.5) / height - 1.0, 2.0 * (np.arange(width) + 0.5) / width - 1.0, indexing='ij'
+    )
+    basis = _basis(x, y, terms).astype(np.float32)
+    basis.flags.writeable = False
+    return basis
 
 
 def fit_field(
@@ -75,13 +86,3 @@ def coverage(x: np.ndarray, y: np.ndarray) -> float:
 
 def _basis(x: np.ndarray, y: np.ndarray, terms: int) -> np.ndarray:
     return np.stack([x, y, x * x - 1.0 / 3.0, x * y, y * y - 1.0 / 3.0][:terms])
-
-
-@lru_cache(maxsize=4)
-def _basis_over_image(terms: int, height: int, width: int) -> np.ndarray:
-    y, x = np.meshgrid(
-        2.0 * (np.arange(height) + 0.5) / height - 1.0, 2.0 * (np.arange(width) + 0.5) / width - 1.0, indexing='ij'
-    )
-    basis = _basis(x, y, terms).astype(np.float32)
-    basis.flags.writeable = False
-    return basis

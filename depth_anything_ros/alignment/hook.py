@@ -72,7 +72,8 @@ class Prior:
 class View:
     """A predicted frame, as a source sees it.
 
-    values: float32 (H, W), what the model predicts, and kind, which is 'disparity' or 'depth' (metres).
+    values: float32 (H, W), what the model predicts, and kind, which is 'disparity' or 'depth' (metres). On a GPU values
+    and disparity serve as arrays: what is indexed is copied to the host, and np.asarray copies all of it.
     stamp_ns, frame_id: of the image. camera: the geometry of the values, None while it is not known.
     transforms: where other frames are. network_size: (height, width) of what the network saw, None if unknown.
     canonical_focal_px: the focal length that a metric model assumes, in pixels of what it saw, None if unknown.

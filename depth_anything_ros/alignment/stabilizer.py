@@ -85,7 +85,7 @@ def _reduced(disparity: np.ndarray, image: np.ndarray | None) -> tuple[np.ndarra
     """Disparity and gray image at the size at which they are compared."""
     height, width = disparity.shape
     size = min(width, _WIDTH), max(1, round(height * min(1.0, _WIDTH / width)))
-    small = cv2.resize(disparity, size, interpolation=cv2.INTER_NEAREST)
+    small = cv2.resize(np.asarray(disparity), size, interpolation=cv2.INTER_NEAREST)
     if image is None or min(size) < _MIN_FLOW_SIZE:
         return small, None
     return small, cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)

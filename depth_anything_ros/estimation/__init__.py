@@ -3,14 +3,10 @@
 from depth_anything_ros.estimation.errors import (
     BackendUnavailableError,
     DeviceUnavailableError,
+    NonFinitePredictionError,
     PrecisionUnavailableError,
 )
-from depth_anything_ros.estimation.estimator import (
-    PREDICTION_ERRORS,
-    UNAVAILABLE_ERRORS,
-    DepthEstimator,
-    NonFinitePredictionError,
-)
+from depth_anything_ros.estimation.estimator import PREDICTION_ERRORS, UNAVAILABLE_ERRORS, DepthEstimator
 from depth_anything_ros.estimation.prediction import Prediction, Timings
 from depth_anything_ros.estimation.preprocessing import ImageShapeError, network_size, preprocess
 

@@ -1,4 +1,4 @@
-"""Why a network cannot be run as asked, one class for each cause. The message says what to do."""
+"""Why a network cannot be run as asked, or has said nothing, one class for each cause. The message says what to do."""
 
 
 class DeviceUnavailableError(RuntimeError):
@@ -11,3 +11,7 @@ class PrecisionUnavailableError(ValueError):
 
 class BackendUnavailableError(RuntimeError):
     """The backend asked for is not installed, does not serve this device, or computes something else."""
+
+
+class NonFinitePredictionError(ArithmeticError):
+    """The network gave NaN or infinity."""

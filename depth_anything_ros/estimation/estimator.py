@@ -11,20 +11,22 @@ import torch.nn.functional as F
 from depth_anything_ros import checkpoints
 from depth_anything_ros.estimation.backends import make_backend
 from depth_anything_ros.estimation.devices import check_precision, resolve_target
-from depth_anything_ros.estimation.errors import BackendUnavailableError, DeviceUnavailableError
+from depth_anything_ros.estimation.errors import (
+    BackendUnavailableError,
+    DeviceUnavailableError,
+    NonFinitePredictionError,
+)
 from depth_anything_ros.estimation.prediction import Prediction, Timings
 from depth_anything_ros.estimation.preprocessing import (
     ImageShapeError,
     check_image,
     network_size,
     preprocess,
+    preprocess_pixels,
 )
+from depth_anything_ros.estimation.resident import Resident, check_finite
+from depth_anything_ros.estimation.transfer import images_to_device, to_host
 from depth_anything_ros.network import DepthAnything
-
-
-class NonFinitePredictionError(ArithmeticError):
-    """The network gave NaN or infinity."""
-
 
 # What a DepthEstimator raises for an image, and, beside the ValueError of a wrong option, when it is made.
 PREDICTION_ERRORS = (ImageShapeError, NonFinitePredictionError, BackendUnavailableError)
@@ -110,6 +112,11 @@ class DepthEstimator:
         return self.device.type != 'cpu'
 
     @property
+    def keeps_on_device(self) -> bool:
+        """Whether what follows the prediction is better done where it is than on the host."""
+        return self.device.type == 'cuda'
+
+    @property
     def backend_reason(self) -> str:
         """Why it is this one, in words."""
         return self._backend.reason
@@ -118,12 +125,17 @@ class DepthEstimator:
         """Predict one uint8 RGB image (H, W, 3); see predict."""
         return self.predict([image], at_network_size=at_network_size)[0]
 
-    def predict(self, images: list[np.ndarray], *, at_network_size: bool = False) -> list[Prediction]:
+    def predict(
+        self, images: list[np.ndarray], *, at_network_size: bool = False, keep_on_device: bool = False
+    ) -> list[Prediction]:
         """Predict a batch of uint8 RGB images (H, W, 3) of one size.
 
-        The values have the images' size, or with at_network_size the network's, which costs less.
-        Raises ImageShapeError, NonFinitePredictionError, and BackendUnavailableError if the backend asked for cannot
-        serve images of this size, or is too far from torch on this one.
+        The values have the images' size, or with at_network_size the network's, which costs less. keep_on_device: they
+        stay there, and nothing is waited for, see Prediction.
+
+        Raises ImageShapeError, NonFinitePredictionError (what is kept does so when it comes to the host), and
+        BackendUnavailableError if the backend asked for cannot serve images of this size, or is too far from torch on
+        this one.
         """
         for image in images:
             check_image(image)
@@ -132,22 +144,26 @@ class DepthEstimator:
             raise ImageShapeError(f'a batch needs images of one size, got {sorted(sizes) or "none"}')
         (size,) = sizes
         seen = network_size(*size, self.input_size, self._multiple)
+        size = None if at_network_size else size
+        if keep_on_device:
+            return self._kept(images, seen, size)
 
         start = perf_counter()
         batch = preprocess(images, seen, self.device)
         prepared = self._now()
         output = self._backend(batch)
         computed = self._now()
-        if not torch.isfinite(output).all():
-            raise NonFinitePredictionError(
-                f"the network's output has NaN or infinity (precision {self.precision}): try precision fp32, "
-                'and check the weights'
-            )
-        if not at_network_size:
-            output = F.interpolate(output[:, None], size=size, mode='bilinear', align_corners=True)[:, 0]
-        values = output.cpu().numpy()
+        check_finite(bool(torch.isfinite(output).all()), self.precision)
+        values = to_host(_resized(output, size))
         timings = Timings(prepared - start, computed - prepared, perf_counter() - computed)
         return [Prediction(value, self.kind, seen, timings) for value in values]
+
+    def _kept(self, images: list[np.ndarray], seen: tuple[int, int], size: tuple[int, int] | None) -> list[Prediction]:
+        pixels = images_to_device(images, self.device)
+        output = self._backend(preprocess_pixels(pixels, seen))
+        finite = torch.isfinite(output).flatten(1).all(1)
+        kept = (Resident(*image, self.precision) for image in zip(_resized(output, size), finite, strict=True))
+        return [Prediction(values, self.kind, seen, None, image) for values, image in zip(kept, pixels, strict=True)]
 
     def close(self) -> None:
         """Give the memory back; the estimator is of no use afterwards."""
@@ -161,3 +177,10 @@ class DepthEstimator:
         if self.device.type == 'cuda':
             torch.cuda.synchronize(self.device)
         return perf_counter()
+
+
+def _resized(output: torch.Tensor, size: tuple[int, int] | None) -> torch.Tensor:
+    """The network's output (B, h, w) in the images' size (B, H, W); None: as it is."""
+    if size is None:
+        return output
+    return F.interpolate(output[:, None], size=size, mode='bilinear', align_corners=True)[:, 0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from math import ceil
 
 import cv2
@@ -9,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from depth_anything_ros.estimation.transfer import images_to_device
 from depth_anything_ros.network import IMAGE_MEAN, IMAGE_STD
 
 # The shorter side is scaled to the network's input size: a ribbon of an image would ask for any amount of memory.
@@ -47,21 +50,33 @@ def check_image(image: np.ndarray) -> None:
         raise ImageShapeError(f'expected a uint8 RGB array (H, W, 3), got {found}')
 
 
-def preprocess(images: list[np.ndarray], size: tuple[int, int], device: torch.device) -> torch.Tensor:
+def preprocess(images: Sequence[np.ndarray], size: tuple[int, int], device: torch.device) -> torch.Tensor:
     """Resize and normalise uint8 RGB images (H, W, 3) of one size into float32 (B, 3, height, width) on the device.
 
-    Both branches are the bicubic kernel with a = -0.75 and half-pixel centres, without antialiasing.
+    Both ways are the bicubic kernel with a = -0.75 and half-pixel centres, without antialiasing.
     """
-    mean = 255.0 * torch.tensor(IMAGE_MEAN, device=device).view(3, 1, 1)
-    std = 255.0 * torch.tensor(IMAGE_STD, device=device).view(3, 1, 1)
-    if device.type == 'cpu':
-        batch = torch.empty(len(images), 3, *size)
-        for slot, image in zip(batch, images, strict=True):
-            # In double as the official code: in float OpenCV's kernel is off by up to 1e-4 of the range.
-            resized = cv2.resize(image.astype(np.float64), size[::-1], interpolation=cv2.INTER_CUBIC)
-            torch.sub(torch.from_numpy(resized).permute(2, 0, 1), mean, out=slot)
-        return batch.div_(std)
-    stacked = torch.stack([torch.from_numpy(np.ascontiguousarray(image)) for image in images])
-    pixels = stacked.to(device).permute(0, 3, 1, 2).float()
-    resized = F.interpolate(pixels, size=size, mode='bicubic', align_corners=False)
+    if device.type != 'cpu':
+        return preprocess_pixels(images_to_device(images, device), size)
+    mean, std = _normalisation(device)
+    batch = torch.empty(len(images), 3, *size)
+    for slot, image in zip(batch, images, strict=True):
+        # In double as the official code: in float OpenCV's kernel is off by up to 1e-4 of the range.
+        resized = cv2.resize(image.astype(np.float64), size[::-1], interpolation=cv2.INTER_CUBIC)
+        torch.sub(torch.from_numpy(resized).permute(2, 0, 1), mean, out=slot)
+    return batch.div_(std)
+
+
+def preprocess_pixels(pixels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """The same for images that are on their device already, uint8 (B, H, W, 3)."""
+    if pixels.device.type == 'cpu':
+        return preprocess(pixels.numpy(), size, pixels.device)
+    mean, std = _normalisation(pixels.device)
+    resized = F.interpolate(pixels.permute(0, 3, 1, 2).float(), size=size, mode='bicubic', align_corners=False)
     return resized.sub_(mean).div_(std)
+
+
+@lru_cache(maxsize=8)
+def _normalisation(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation of a pixel's values, 0 to 255, as (3, 1, 1); kept, since each is a copy that waits."""
+    mean, std = (255.0 * torch.tensor(values, device=device).view(3, 1, 1) for values in (IMAGE_MEAN, IMAGE_STD))
+    return mean, std

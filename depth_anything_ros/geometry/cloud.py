@@ -77,7 +77,7 @@ def point_cloud(
     if colors is not None:
         colors = np.take(colors.reshape(-1, 3), kept, axis=0)
     if voxel_m > 0:
-        points, colors = _voxel_centroids(points, colors, voxel_m)
+        points, colors = voxel_centroids(points, colors, voxel_m)
     return PointCloud(points, colors)
 
 
@@ -88,9 +88,10 @@ def _points(depth: np.ndarray, rays: np.ndarray) -> np.ndarray:
     return cv2.multiply(points, np.ascontiguousarray(rays), dst=points)
 
 
-def _voxel_centroids(
+def voxel_centroids(
     points: np.ndarray, colors: np.ndarray | None, voxel_m: float
 ) -> tuple[np.ndarray, np.ndarray | None]:
+    """One point, and colour, of each cube, see `point_cloud`; of finite points (N, 3) and colours (N, 3) or None."""
     if len(points) == 0:
         return points, colors
     cells = np.floor(points.astype(np.float64) / voxel_m)

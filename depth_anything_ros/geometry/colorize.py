@@ -12,6 +12,9 @@ COLORMAPS = {
     'viridis': cv2.COLORMAP_VIRIDIS,
     'gray': None,
 }
+# Percentiles of every 16th pixel: within a colour step of the exact ones, at a tenth of the time.
+PERCENTILES = 2.0, 98.0
+SAMPLED = 4
 
 
 def colorize(nearness: np.ndarray, colormap: str = 'inferno', limits: tuple[float, float] | None = None) -> np.ndarray:
@@ -22,9 +25,8 @@ def colorize(nearness: np.ndarray, colormap: str = 'inferno', limits: tuple[floa
     """
     finite = np.isfinite(nearness)
     if limits is None:
-        # Percentiles of every 16th pixel: within a colour step of the exact ones, at a tenth of the time.
-        sample = nearness[::4, ::4][finite[::4, ::4]]
-        limits = tuple(np.percentile(sample, [2, 98])) if sample.size else (0.0, 1.0)
+        sample = nearness[::SAMPLED, ::SAMPLED][finite[::SAMPLED, ::SAMPLED]]
+        limits = tuple(np.percentile(sample, PERCENTILES)) if sample.size else (0.0, 1.0)
     low, high = limits
     scaled = np.where(finite, nearness, np.float32(low))
     scaled -= np.float32(low)
@@ -36,3 +38,12 @@ def colorize(nearness: np.ndarray, colormap: str = 'inferno', limits: tuple[floa
     colored = cv2.cvtColor(cv2.applyColorMap(gray, table), cv2.COLOR_BGR2RGB)
     colored[~finite] = 0
     return colored
+
+
+def palette(colormap: str) -> np.ndarray:
+    """The colours of 0 to 255, uint8 RGB (256, 3)."""
+    gray = np.arange(256, dtype=np.uint8)[:, None]
+    table = COLORMAPS[colormap]
+    if table is None:
+        return np.repeat(gray, 3, axis=1)
+    return cv2.cvtColor(cv2.applyColorMap(gray, table), cv2.COLOR_BGR2RGB)[:, 0]

@@ -69,10 +69,7 @@ def mark_depth(
     0 <= min_m < max_m and edge_threshold >= 0, or if a shape or the type of `out` does not fit.
     """
     depth = as_depth_image(depth)
-    if not 0 <= min_m < max_m:
-        raise ValueError(f'expected 0 <= min_m < max_m, got min_m = {min_m}, max_m = {max_m}')
-    if not edge_threshold >= 0:
-        raise ValueError(f'expected an edge threshold >= 0 (0 is off), got {edge_threshold}')
+    check_limits(min_m, max_m, edge_threshold)
     if out is None:
         out = np.empty_like(depth)
     elif out.shape != depth.shape or out.dtype != np.float32:
@@ -92,6 +89,14 @@ def _mark(depth: np.ndarray, edges: np.ndarray, min_m: float, max_m: float, out:
     np.copyto(out, np.float32(-np.inf), where=too_near)
     np.copyto(out, np.float32(np.inf), where=too_far)
     np.copyto(out, np.float32(np.nan), where=invalid)
+
+
+def check_limits(min_m: float, max_m: float, edge_threshold: float) -> None:
+    """Raise ValueError unless 0 <= min_m < max_m and edge_threshold >= 0."""
+    if not 0 <= min_m < max_m:
+        raise ValueError(f'expected 0 <= min_m < max_m, got min_m = {min_m}, max_m = {max_m}')
+    if not edge_threshold >= 0:
+        raise ValueError(f'expected an edge threshold >= 0 (0 is off), got {edge_threshold}')
 
 
 def as_depth_image(depth: np.ndarray) -> np.ndarray:

@@ -64,14 +64,20 @@ class DepthRectifier:
         depth = as_depth_image(depth)
         if not self.needed:
             return depth
-        sources, scale = _maps(self, *depth.shape)
+        sources, scale = self.maps(*depth.shape)
         nearest = cv2.remap(depth, sources, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=np.nan)
         return nearest * scale
+
+    def maps(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return each rectified pixel's raw pixel (u, v), int16 (H, W, 2), and rectified over raw Z, float32 (H, W).
+
+        The raw pixel is (-1, -1) where the raw image does not reach. Cached.
+        """
+        return _maps(self, int(height), int(width))
 
 
 @lru_cache(maxsize=4)
 def _maps(rectifier: DepthRectifier, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return each rectified pixel's raw pixel, int16 (H, W, 2), and rectified over raw Z, float32 (H, W)."""
     raw, rectified = rectifier.raw.scaled(height, width), rectifier.rectified.scaled(height, width)
     rotation = np.reshape(rectifier.rotation, (3, 3))
     sources = np.empty((height, width, 2), dtype=np.int16)

@@ -16,8 +16,10 @@ from depth_anything_ros.messages.outgoing import (
     POINT_FIELDS,
     depth_to_millimetres,
     fill_image,
+    fill_packed_points,
     fill_point_cloud,
     pack_points,
+    unpack_colors,
 )
 from depth_anything_ros.messages.point_clouds import to_points
 from depth_anything_ros.messages.topics import names_rectified_images, sibling
@@ -35,6 +37,7 @@ __all__ = [
     'compressed_to_rgb',
     'depth_to_millimetres',
     'fill_image',
+    'fill_packed_points',
     'fill_point_cloud',
     'names_rectified_images',
     'pack_points',
@@ -44,4 +47,5 @@ __all__ = [
     'to_depth',
     'to_points',
     'to_rgb',
+    'unpack_colors',
 ]

@@ -8,6 +8,7 @@ that Humble's do not check byte by byte (218 ms for 1280x720 float32). Headers b
 import importlib
 import sys
 from array import array
+from math import prod
 from typing import NamedTuple
 
 import cv2
@@ -20,7 +21,7 @@ _IMAGE_ENCODINGS = {
     'rgb8': (np.uint8, 3),
     'bgr8': (np.uint8, 3),
 }
-_MAX_MILLIMETRES = 65535
+MAX_MILLIMETRES = 65535
 
 
 class Field(NamedTuple):
@@ -68,19 +69,21 @@ def fill_point_cloud(
     Raises ValueError for other shapes or types, ImportError if no class is given and ROS is absent.
     """
     _check_points(points, colors)
-    if point_field_type is None:
-        # Here and not above: the command line tools read messages where ROS is not installed.
-        point_field_type = importlib.import_module('sensor_msgs.msg').PointField
-    organised = points.ndim == 3
-    count = points.size // 3
-    values = 3 if colors is None else 4
-    msg.height, msg.width = points.shape[:2] if organised else (1, count)
-    msg.fields = [point_field_type(**field._asdict()) for field in POINT_FIELDS[:values]]
-    msg.is_bigendian = False
-    msg.point_step = 4 * values
-    msg.row_step = msg.point_step * msg.width
-    msg.is_dense = not organised
-    _write_points(_buffer(msg, 4 * values * count).view('<f4').reshape(count, values), points, colors)
+    buffer = _describe_points(msg, points.shape, 3 if colors is None else 4, point_field_type)
+    _write_points(buffer, points, colors)
+
+
+def fill_packed_points(msg, packed: np.ndarray, point_field_type: type | None = None) -> None:
+    """As `fill_point_cloud`, of points that are in the layout of `pack_points` already.
+
+    `packed`: float32 (N, 3) or (N, 4) for a compact cloud, (H, W, 3) or (H, W, 4) for an organised one.
+    """
+    if packed.ndim not in (2, 3) or packed.shape[-1] not in (3, 4) or packed.dtype != np.float32:
+        raise ValueError(
+            f'packed points must be float32 (N, 3 or 4) or (H, W, 3 or 4), not {packed.dtype} {packed.shape}'
+        )
+    buffer = _describe_points(msg, packed.shape, packed.shape[-1], point_field_type)
+    buffer[...] = packed.reshape(buffer.shape)
 
 
 def pack_points(points: np.ndarray, colors: np.ndarray | None = None) -> np.ndarray:
@@ -95,6 +98,12 @@ def pack_points(points: np.ndarray, colors: np.ndarray | None = None) -> np.ndar
     return packed
 
 
+def unpack_colors(packed: np.ndarray) -> np.ndarray:
+    """Return the colours, uint8 RGB (N, 3), of `pack_points`' (N, 4)."""
+    bits = np.ascontiguousarray(packed[:, 3]).view('<u4')[:, None]
+    return (bits >> np.array([16, 8, 0], np.uint32)).astype(np.uint8)
+
+
 def depth_to_millimetres(depth: np.ndarray) -> np.ndarray:
     """Convert float32 (H, W) metres to uint16 millimetres, rounded as depth_image_proc does.
 
@@ -102,7 +111,7 @@ def depth_to_millimetres(depth: np.ndarray) -> np.ndarray:
     """
     with np.errstate(invalid='ignore', over='ignore'):
         millimetres = depth * np.float32(1000) + np.float32(0.5)
-        valid = (millimetres >= 1) & (depth <= np.float32(_MAX_MILLIMETRES / 1000))
+        valid = (millimetres >= 1) & (depth <= np.float32(MAX_MILLIMETRES / 1000))
     return np.where(valid, millimetres, np.float32(0)).astype(np.uint16)
 
 
@@ -111,6 +120,22 @@ def _check_points(points: np.ndarray, colors: np.ndarray | None) -> None:
         raise ValueError(f'points must be float32 (N, 3) or (H, W, 3), not {points.dtype} {points.shape}')
     if colors is not None and (colors.dtype != np.uint8 or colors.shape != points.shape):
         raise ValueError(f'colors must be uint8 {points.shape} as the points, not {colors.dtype} {colors.shape}')
+
+
+def _describe_points(msg, shape: tuple[int, ...], values: int, point_field_type: type | None) -> np.ndarray:
+    """Fill all of a cloud but its points; returns where they go, float32 (N, values)."""
+    if point_field_type is None:
+        # Here and not above: the command line tools read messages where ROS is not installed.
+        point_field_type = importlib.import_module('sensor_msgs.msg').PointField
+    organised = len(shape) == 3
+    count = prod(shape[:-1])
+    msg.height, msg.width = shape[:2] if organised else (1, count)
+    msg.fields = [point_field_type(**field._asdict()) for field in POINT_FIELDS[:values]]
+    msg.is_bigendian = False
+    msg.point_step = 4 * values
+    msg.row_step = msg.point_step * msg.width
+    msg.is_dense = not organised
+    return _buffer(msg, 4 * values * count).view('<f4').reshape(count, values)
 
 
 def _write_points(packed: np.ndarray, points: np.ndarray, colors: np.ndarray | None) -> None:

@@ -15,14 +15,15 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 
 from depth_anything_ros.alignment import Aligner, View
-from depth_anything_ros.geometry import Camera, CameraInfoError, Cameras, mark_depth
+from depth_anything_ros.geometry import Camera, CameraInfoError, Cameras
 from depth_anything_ros.messages import ImageError, compressed_to_rgb, names_rectified_images, stamp_ns, to_rgb
 from depth_anything_ros.node.alignment_topic import AlignmentTopic
 from depth_anything_ros.node.diagnostics import AlignmentReport, FrameStatistics, camera_status
 from depth_anything_ros.node.inputs import Subscriptions, image_topics, message_type
 from depth_anything_ros.node.latest import Latest
 from depth_anything_ros.node.logs import Complaints
-from depth_anything_ros.node.outputs import Outputs, Products, marked_sigma, topics_with_sigma, without_sigma
+from depth_anything_ros.node.outputs import Outputs
+from depth_anything_ros.node.products import Products, Render, make_render, topics_with_sigma, without_sigma
 from depth_anything_ros.node.settings import Settings
 from depth_anything_ros.node.transforms import TfTransforms
 
@@ -72,6 +73,7 @@ class Stream:
         self._statistics = FrameStatistics()
         self._complaints = Complaints(node.get_logger(), self._about)
         self._model: DepthEstimator | None = None
+        self._render: Render | None = None
         self._outputs: Outputs | None = None
         self._alignment_topic: AlignmentTopic | None = None
         self._cameras: Cameras | None = None
@@ -93,13 +95,14 @@ class Stream:
         self._alignment_topic = AlignmentTopic(self._node, self._prefix, f'{self._status_prefix}alignment')
         # What was learnt of another model's predictions says nothing of this one's.
         self._model, self._aligner = model, self._new_aligner()
+        self._render = make_render(model)
 
     def withdraw(self) -> None:
         """Take the topics back."""
         for part in (self._outputs, self._alignment_topic):
             if part is not None:
                 part.destroy()
-        self._outputs = self._alignment_topic = self._model = None
+        self._outputs = self._alignment_topic = self._model = self._render = None
 
     def listen(self, slot: Latest[Stream, Frame]) -> None:
         """Put the frames that come into the slot; raises rclpy's error for a topic that cannot be listened to."""
@@ -250,23 +253,18 @@ class Stream:
         stamp = stamp_ns(message)
         camera = self._find_camera(job, prediction)
         aligned = job.aligner.align(self._view(job, prediction, camera))
-        depth = aligned.depth
-        if depth is not None:
-            limits = settings.range_min_m, settings.range_max_m
-            depth = mark_depth(depth, *limits, edge_threshold=settings.edge_threshold)
-        unsure = job.wanted & topics_with_sigma(settings) if depth is not None else set()
-        sigma = marked_sigma(aligned.sigma(), depth) if unsure else None
-        self._sigma_problem = without_sigma(unsure) if unsure and sigma is None else ''
+        is_unsure = aligned.is_metric and not aligned.knows_sigma
+        unsure = job.wanted & topics_with_sigma(settings) if is_unsure else set()
+        self._sigma_problem = without_sigma(unsure) if unsure else ''
         self._last_frame = stamp, message.header.frame_id
         self.announce_alignment()
         self._complain_of_alignment(job.aligner)
-        relative = prediction.kind == 'disparity'
-        made = Products(message.header, job.image, relative, aligned.disparity, depth, sigma, camera)
-        topics = job.wanted & made.possible(settings)
+        made = Products(job.image, prediction, aligned, camera, settings)
+        topics = job.wanted & made.possible()
         if job.wanted and not topics:
             self._statistics.note_withheld()
             return
-        self._outputs.publish(topics, made, settings)
+        self._outputs.publish(message.header, self._render(made, topics), camera.info if camera else None)
         age_ns = self._node.get_clock().now().nanoseconds - stamp
         self._statistics.note_output(age_ns / 1e9, monotonic() - job.frame.arrived)
 

@@ -80,7 +80,11 @@ class Worker:
     def _predict(self, batch: list[Job]) -> list[Prediction] | list[None]:
         images, first = [job.image for job in batch], batch[0]
         if not first.idle:
-            return self._estimator.predict(images, at_network_size=first.settings.output_size == 'network')
+            return self._estimator.predict(
+                images,
+                at_network_size=first.settings.output_size == 'network',
+                keep_on_device=self._estimator.keeps_on_device,
+            )
         # Compile for so many of this size while nobody waits, so that the first subscriber does not.
         shape = len(images), *first.image.shape[:2]
         if shape not in self._warm:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 
@@ -20,7 +21,7 @@ _DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 # Before a capture: libraries choose their kernels and take their memory in the first runs.
 _WARM_UP_RUNS = 3
 # Pictures of many sizes would pay for each capture and see no second frame.
-_RUNS_BEFORE_CAPTURE = 3
+RUNS_BEFORE_CAPTURE = 3
 _GRAPHS = 4
 
 
@@ -117,8 +118,8 @@ class GraphBackend(EagerBackend):
             return self._graphs[shape](batch)
         result = super().__call__(batch)
         self._last, self._repeats = shape, self._repeats + 1 if shape == self._last else 1
-        if self._repeats == _RUNS_BEFORE_CAPTURE and self._run is not None:
-            self._graphs[shape] = captured(self._run, batch, self.precision)
+        if self._repeats == RUNS_BEFORE_CAPTURE and self._run is not None:
+            self._graphs[shape] = captured(self._run, batch, limit=LIMITS[self.precision])
             if len(self._graphs) > _GRAPHS:
                 self._graphs.popitem(last=False)
         return result
@@ -145,7 +146,7 @@ class InductorCompiler:
     def compile(self, batch: torch.Tensor, precision: str) -> Run:
         """See Compiler."""
         run = self._compiled(batch, precision)
-        return captured(run, batch, precision) if self.device.type == 'cuda' else run
+        return captured(run, batch, limit=LIMITS[precision]) if self.device.type == 'cuda' else run
 
     def _compiled(self, batch: torch.Tensor, precision: str) -> Run:
         # An exported program is code of its own. Compiled forms of the same code are limited in number, and a robot
@@ -163,41 +164,45 @@ class InductorCompiler:
         return run
 
 
-def captured(run: Run, batch: torch.Tensor, precision: str) -> Run:
-    """A graph of the run for this shape; the run itself, with a warning in the log, where there can be none."""
+def captured(run: Callable[..., torch.Tensor], *inputs: torch.Tensor, limit: float) -> Callable[..., torch.Tensor]:
+    """A graph of the run for inputs of these shapes.
+
+    The run itself, with a warning in the log, where there can be none, or it deviates by more than the limit.
+    """
     try:
-        graph = CapturedGraph(run, batch)
-        found = deviation(graph(batch), run(batch))
-        problem = '' if found <= LIMITS[precision] else f'it differs by {found:.2%} from what it repeats'
+        graph = CapturedGraph(run, *inputs)
+        found = deviation(graph(*inputs).float(), run(*inputs).float())
+        problem = '' if found <= limit else f'it differs by {found:.2%} from what it repeats'
     except RuntimeError as error:
         problem = str(error).split('\n', 1)[0]
     if problem:
-        _log.warning('no CUDA graph for %s, which is slower: %s', tuple(batch.shape), problem)
+        _log.warning('no CUDA graph for %s, which is slower: %s', tuple(inputs[0].shape), problem)
         return run
     return graph
 
 
 class CapturedGraph:
-    """A network's work on a GPU for one input size, recorded once. Not safe across threads."""
+    """Work on a GPU for inputs of one shape each, recorded once. Not safe across threads."""
 
-    def __init__(self, run: Run, batch: torch.Tensor) -> None:
+    def __init__(self, run: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> None:
         """Record; raises RuntimeError if something in it cannot be, or the memory is short."""
-        self._input = batch.clone()
-        with torch.cuda.device(batch.device):
+        self._inputs = [item.clone() for item in inputs]
+        with torch.cuda.device(inputs[0].device):
             present, side = torch.cuda.current_stream(), torch.cuda.Stream()
             side.wait_stream(present)
             with torch.cuda.stream(side):
                 for _ in range(_WARM_UP_RUNS):
-                    run(self._input)
+                    run(*self._inputs)
             present.wait_stream(side)
             self._graph = torch.cuda.CUDAGraph()
             # Other threads may use the GPU for other things meanwhile.
             with torch.cuda.graph(self._graph, capture_error_mode='thread_local'):
-                self._output = run(self._input)
+                self._output = run(*self._inputs)
 
-    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+    def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Replay; the result is a copy, since the next replay writes into the same memory."""
         with torch.inference_mode():
-            self._input.copy_(batch)
+            for own, item in zip(self._inputs, inputs, strict=True):
+                own.copy_(item)
             self._graph.replay()
             return self._output.clone()
