@@ -122,9 +122,10 @@ class Alignment:
         sigma_z = z^2 sigma_q (first order), where sigma_q has the fit's covariance and a single pixel's own noise.
         +Inf where depth is not finite and positive.
         """
-        if self.variance is None:
+        polynomial = self.variance
+        if polynomial is None:
             return None
-        a, b, c = self.variance
+        a, b, c = polynomial
         near = np.maximum(self.inverse_depth(disparity), np.float32(0.0))
         # In place: temporary images cost more than the arithmetic.
         variance = near * np.float32(a)

@@ -32,18 +32,19 @@ def colorize(nearness: np.ndarray, colormap: str = 'inferno', limits: tuple[floa
     scaled -= np.float32(low)
     scaled *= np.float32(255.0 / max(high - low, 1e-9))
     gray = np.clip(scaled, 0.0, 255.0).astype(np.uint8)
-    table = COLORMAPS[colormap]
-    if table is None:
-        return np.repeat(gray[..., None], 3, axis=2)
-    colored = cv2.cvtColor(cv2.applyColorMap(gray, table), cv2.COLOR_BGR2RGB)
+    colored = _looked_up(gray, colormap)
     colored[~finite] = 0
     return colored
 
 
 def palette(colormap: str) -> np.ndarray:
     """The colours of 0 to 255, uint8 RGB (256, 3)."""
-    gray = np.arange(256, dtype=np.uint8)[:, None]
+    return _looked_up(np.arange(256, dtype=np.uint8)[:, None], colormap)[:, 0]
+
+
+def _looked_up(gray: np.ndarray, colormap: str) -> np.ndarray:
+    """The colours of uint8 (H, W), uint8 RGB (H, W, 3)."""
     table = COLORMAPS[colormap]
     if table is None:
-        return np.repeat(gray, 3, axis=1)
-    return cv2.cvtColor(cv2.applyColorMap(gray, table), cv2.COLOR_BGR2RGB)[:, 0]
+        return np.repeat(gray[..., None], 3, axis=2)
+    return cv2.cvtColor(cv2.applyColorMap(gray, table), cv2.COLOR_BGR2RGB)

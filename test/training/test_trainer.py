@@ -68,6 +68,27 @@ def assert_same_weights(folder, other):
     assert [name for name, value in first.items() if not torch.equal(value, second[name])] == []
 
 
+def run_until(stop, settings, monkeypatch):
+    """Train until Ctrl-C comes in a step."""
+    real = Trainer._change_weights
+
+    def change_weights(self, step):
+        if step == stop:
+            raise KeyboardInterrupt
+        return real(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, '_change_weights', change_weights)
+        with pytest.raises(KeyboardInterrupt):
+            teacher.run(settings)
+
+
+def compile_without_inductor(backend, monkeypatch):
+    """Inductor's C++ takes minutes for a network; what leads up to it is the same for the debugging backends."""
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, 'compile', lambda *args, **options: compile_(*args, backend=backend, **options))
+
+
 def join(*children):
     for child in children:
         child.join(120)
@@ -98,18 +119,8 @@ def test_a_killed_training_goes_on_to_the_very_same_weights_and_curve(small_shar
 
 def test_curves_have_no_doubles_where_steps_are_done_again(small_shards, tmp_path, monkeypatch):
     settings = settings_of(small_shards, tmp_path / 'stopped', steps=5, checkpoint_every=2)
-    real = Trainer._change_weights
-
-    def change_weights(self, step):
-        if step == 3:
-            raise KeyboardInterrupt
-        return real(self, step)
-
-    monkeypatch.setattr(Trainer, '_change_weights', change_weights)
-    with pytest.raises(KeyboardInterrupt):
-        teacher.run(settings)
+    run_until(3, settings, monkeypatch)
     assert [*curve(tmp_path / 'stopped')[0]] == [0, 1, 2]
-    monkeypatch.undo()
     teacher.run(settings)
     assert [*curve(tmp_path / 'stopped')[0]] == [0, 1, 2, 3, 4]
 
@@ -180,9 +191,7 @@ needs_compiler = pytest.mark.skipif(not has_cpp_compiler(), reason='torch.compil
     ids=['fused', 'channels-last', 'compiled'],
 )
 def test_what_makes_it_faster_changes_no_more_than_rounding(small_shards, tmp_path, changes, relative, monkeypatch):
-    # Inductor's C++ takes minutes for a network; this traces and differentiates it in the same way.
-    compile_ = torch.compile
-    monkeypatch.setattr(torch, 'compile', lambda *args, **options: compile_(*args, backend='aot_eager', **options))
+    compile_without_inductor('aot_eager', monkeypatch)
     fast = settings_of(small_shards, tmp_path / 'fast', steps=3, validate_every=1, **changes)
     fast.validation, fast.validation_samples = fast.data, 2
     plain = replace(fast, output=str(tmp_path / 'plain'), compile=False, fused_optimizer=False, channels_last=False)
@@ -199,9 +208,7 @@ def test_what_makes_it_faster_changes_no_more_than_rounding(small_shards, tmp_pa
 
 
 def test_the_copy_that_averages_the_weights_of_a_compiled_trainee_computes_with_its_own(monkeypatch):
-    # Inductor's C++ takes minutes for a network; what leads up to it is the same for the debugging backend.
-    compile_ = torch.compile
-    monkeypatch.setattr(torch, 'compile', lambda *args, **options: compile_(*args, backend='eager', **options))
+    compile_without_inductor('eager', monkeypatch)
     network = initial_network('lite0', 'random')
     trainee = Trainee(network, compiled=True).train()
     copied, image = copy.deepcopy(trainee), torch.rand(1, 3, 32, 64)
@@ -217,17 +224,7 @@ def test_the_copy_that_averages_the_weights_of_a_compiled_trainee_computes_with_
 def test_a_training_goes_on_with_another_optimiser_kernel_and_layout(small_shards, tmp_path, monkeypatch, fused):
     options = {'architecture': 'v2-small', 'size': [28, 42], 'steps': 3, 'checkpoint_every': 1, 'weight_decay': 0.0}
     settings = settings_of(small_shards, tmp_path / 'changed', fused_optimizer=fused, channels_last=fused, **options)
-    real = Trainer._change_weights
-
-    def change_weights(self, step):
-        if step == 2:
-            raise KeyboardInterrupt
-        return real(self, step)
-
-    monkeypatch.setattr(Trainer, '_change_weights', change_weights)
-    with pytest.raises(KeyboardInterrupt):
-        teacher.run(settings)
-    monkeypatch.undo()
+    run_until(2, settings, monkeypatch)
     teacher.run(replace(settings, fused_optimizer=not fused, channels_last=not fused))
     teacher.run(replace(settings, output=str(tmp_path / 'whole'), fused_optimizer=False, channels_last=False))
     changed, whole = (load_file(tmp_path / folder / 'model.safetensors') for folder in ('changed', 'whole'))

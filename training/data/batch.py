@@ -52,12 +52,9 @@ class StreamBatch:
             torch.linspace(0, side - 1, side // stride, device=self.target.device).round().long()
             for side in self.target.shape[-2:]
         )
-
-        def sparse(values: Tensor | None) -> Tensor | None:
-            return None if values is None else values[:, rows[:, None], columns]
-
-        names = ('target', 'mask', 'box', 'other_target', 'other_mask')
-        return replace(self, **{name: sparse(getattr(self, name)) for name in names})
+        maps = {name: getattr(self, name) for name in ('target', 'mask', 'box', 'other_target', 'other_mask')}
+        sparse = {name: values[:, rows[:, None], columns] for name, values in maps.items() if values is not None}
+        return replace(self, **sparse)
 
     def _mapped(self, action: Callable[[Tensor], Tensor]) -> StreamBatch:
         tensors = {f.name: getattr(self, f.name) for f in fields(self)}
