@@ -28,6 +28,7 @@ train = [
     'jsonargparse[signatures]>=4.49',
     'lmdb>=1.4',
     'OpenEXR>=3.3',
+    'pypcd4>=1.1',
     'ray[data]>=2.40',
     'tensorboard>=2.14',
     'transformers>=4.45',

@@ -12,6 +12,7 @@ import torch
 
 from depth_anything_ros.estimation.preprocessing import MAX_ASPECT_RATIO
 from depth_anything_ros.network import IMAGE_MEAN, IMAGE_STD
+from training.data.points import rasterise
 from training.data.sample import Sample
 from training.errors import BadSampleError
 
@@ -46,8 +47,9 @@ class TrainView:
 
     The image is resized with the bicubic kernel, keeping the aspect, to the nearest multiple, as for inference (so the
     network is trained on what it will see), but in 8 bits. Images smaller than the crop are enlarged. The target is
-    that of the nearest pixel, as in V2's metric training. It is not brought to 0..1 per map as the papers say: the
-    affine-invariant loss does that, by median and deviation, in any unit.
+    that of the nearest pixel, as in V2's metric training; of a sample with points alone, the nearest point in each
+    pixel of the view. It is not brought to 0..1 per map as the papers say: the affine-invariant loss does that, by
+    median and deviation, in any unit.
 
     Attributes:
         size: side of the square crop, or (height, width) of it (V1 paper, section 6: 518).
@@ -95,8 +97,8 @@ class TrainView:
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Example:
         """A view of the sample; raises BadSampleError if it has no such target, or is a ribbon."""
-        target = self._target(sample)
         size = self._covering_size(sample)
+        target = self._target(sample, size)
         # All chance in one order, whatever is asked for: the same generator gives the same crop, perturbed or not.
         window, mirrored = self._window(size, generator), generator.random() < self.flip
         image = _cut(sample.image, size, cv2.INTER_CUBIC, window, mirrored)
@@ -111,24 +113,27 @@ class TrainView:
             mask=mask,
         )
 
-    def _target(self, sample: Sample) -> np.ndarray:
-        """(H, W) float32, NaN where unknown."""
+    def _target(self, sample: Sample, size: tuple[int, int]) -> np.ndarray:
+        """Float32, NaN where unknown: (H, W) as the image, or from points (h, w) at the size given."""
+        sparse = sample.points is not None and sample.depth is None and sample.disparity is None
         if self.target == 'depth':
-            return self._metres(sample)
-        target = sample.target_disparity()
+            if sample.meta.get('scale') == 'arbitrary' or (sample.depth is None and not sparse):
+                raise BadSampleError(f'{sample.key}: no depth in metres to train with')
+            return (
+                self._within(_sparse_depth(sample, size), None) if sparse else self._within(sample.depth, sample.valid)
+            )
+        target = 1 / _sparse_depth(sample, size) if sparse else sample.target_disparity()
         if target is None:
-            raise BadSampleError(f'{sample.key}: neither disparity nor depth to train with')
+            raise BadSampleError(f'{sample.key}: no disparity, depth or points to train with')
         if self.mask_sky and sample.depth is not None:
             target[np.isposinf(sample.depth)] = np.nan
         return target
 
-    def _metres(self, sample: Sample) -> np.ndarray:
-        if sample.depth is None or sample.meta.get('scale') == 'arbitrary':
-            raise BadSampleError(f'{sample.key}: no depth in metres to train with')
-        known = (sample.depth >= self.min_depth) & (sample.depth <= self.max_depth)
-        if sample.valid is not None:
-            known &= sample.valid
-        return np.where(known, sample.depth, np.float32(np.nan)).astype(np.float32)
+    def _within(self, depth: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+        known = (depth >= self.min_depth) & (depth <= self.max_depth)
+        if valid is not None:
+            known &= valid
+        return np.where(known, depth, np.float32(np.nan)).astype(np.float32)
 
     def _covering_size(self, sample: Sample) -> tuple[int, int]:
         height, width = sample.image.shape[:2]
@@ -143,6 +148,19 @@ class TrainView:
             starts = [rest // 2 for rest in spare]
         top, left = starts
         return slice(top, top + self.shape[0]), slice(left, left + self.shape[1])
+
+
+def _sparse_depth(sample: Sample, size: tuple[int, int]) -> np.ndarray:
+    """(h, w) float32 of the points, made at the view's size: of a map of the image's, resizing would lose most."""
+    height, width = sample.image.shape[:2]
+    points = sample.points[np.isfinite(sample.points).all(axis=1)].astype(np.float64)
+    if sample.valid is not None:
+        column, row = np.rint(points[:, :2]).astype(np.intp).T
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        inside[inside] = sample.valid[row[inside], column[inside]]
+        points = points[inside]
+    points[:, :2] = (points[:, :2] + 0.5) * (size[1] / width, size[0] / height) - 0.5
+    return rasterise(points, size)
 
 
 def covering_size(height: int, width: int, crop: tuple[int, int], multiple: int) -> tuple[int, int]:

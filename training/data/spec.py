@@ -29,6 +29,7 @@ class DataSpec:
         labels: of shards, the folder of their pseudo-labels.
         sky: folder of the masks of its sky, the output of the stage `sky`.
         options: what else its reader takes, see there.
+        repeat: how often each of its samples comes in a round of all data, so that a small set counts.
     """
 
     type: str
@@ -37,6 +38,7 @@ class DataSpec:
     labels: str = free('')
     sky: str = free('')
     options: dict[str, Any] = field(default_factory=dict)
+    repeat: int = 1
 
 
 def make_dataset(spec: DataSpec) -> Dataset:
@@ -69,10 +71,13 @@ def _open(spec: DataSpec) -> Dataset:
 
 
 def make_datasets(specs: Sequence[DataSpec]) -> Dataset:
-    """Open several and concatenate them, as the papers do, without re-sampling; raises as make_dataset."""
+    """Open several and concatenate them, as the papers do, each as often as its `repeat`; raises as make_dataset."""
     if not specs:
         raise RecipeError('no data is named')
-    parts = [make_dataset(spec) for spec in specs]
+    for spec in specs:
+        if spec.repeat < 1:
+            raise RecipeError(f'repeat must be at least 1, got {spec.repeat}')
+    parts = [part for spec in specs for part in [make_dataset(spec)] * spec.repeat]
     return parts[0] if len(parts) == 1 else Concatenation(parts)
 
 

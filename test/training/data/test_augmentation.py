@@ -125,8 +125,23 @@ def test_metric_targets_are_metres_within_a_range():
             view(bad, generator())
 
 
+def test_points_become_the_nearest_depth_in_each_pixel_of_the_view():
+    # A view half as large as the image: its pixel (10, 20) is the image's rows 20, 21 and columns 40, 41.
+    points = [[40, 20, 8.0], [41, 21, 4.0], [0, 0, 2.0], [127.4, 95.4, 5.0], [140, 3, 1], [3, -4, 1], [5, 5, np.nan]]
+    points += [[60, 60, 0.0], [80, 40, 2.5]]
+    valid = np.ones((96, 128), bool)
+    valid[40, 80] = False
+    sample = scene(depth=None, points=np.array(points, np.float32), valid=valid)
+    example = TrainView((48, 64), multiple=16, flip=0.0)(sample, generator())
+    assert np.argwhere(example.mask).tolist() == [[0, 0], [10, 20], [47, 63]]
+    assert np.allclose(example.target[example.mask], [0.5, 0.25, 0.2])
+    metres = TrainView((48, 64), multiple=16, flip=0.0, target='depth', max_depth=4.5)(sample, generator())
+    assert np.argwhere(metres.mask).tolist() == [[0, 0], [10, 20]]
+    assert np.allclose(metres.target[metres.mask], [2, 4])
+
+
 def test_samples_without_a_target_and_ribbons_are_bad():
-    with pytest.raises(BadSampleError, match=r'^a: neither disparity nor depth'):
+    with pytest.raises(BadSampleError, match=r'^a: no disparity, depth or points'):
         TrainView(56)(scene(depth=None), generator())
     ribbon = Sample('a', np.zeros((10, 90, 3), np.uint8), depth=np.ones((10, 90), np.float32))
     with pytest.raises(BadSampleError, match='8 to 1'):

@@ -26,6 +26,17 @@ def test_several_data_sets_are_one_after_another(tmp_path):
         both[3]
 
 
+def test_a_small_set_can_count_several_times(tmp_path):
+    few = shards(tmp_path / 'b', ['z'])
+    few.repeat = 3
+    data = make_datasets([shards(tmp_path / 'a', ['x', 'y']), few])
+    assert [data.key(index) for index in range(len(data))] == ['x', 'y', 'z', 'z', 'z']
+    assert data.shard_sizes == [2, 1, 1, 1]
+    few.repeat = 0
+    with pytest.raises(RecipeError, match='repeat must be at least 1, got 0'):
+        make_datasets([few])
+
+
 def test_what_does_not_go_together_is_refused(tmp_path):
     with pytest.raises(RecipeError, match=r'unknown type of data .*shards, .*hypersim'):
         make_dataset(DataSpec('imagenet', str(tmp_path)))

@@ -25,5 +25,6 @@ READERS: dict[str, str] = {
     'images': 'training.data.readers.images:Images',
     # For data of one's own.
     'folder': 'training.data.readers.folder:FolderReader',
+    'lidar': 'training.data.readers.lidar:LidarImages',
 }
 """The reader of each type of data in a recipe, as 'module:class'."""

@@ -14,6 +14,7 @@ from numpy.lib.npyio import NpzFile
 
 from depth_anything_ros.geometry.transforms import rigid_matrix, transform_points
 from training.data.depth_files import decode_npy
+from training.data.points import rasterise
 from training.data.readers.base import Item, Reader, camera_matrix
 from training.data.sample import Sample
 from training.errors import BadSampleError, DataError
@@ -114,13 +115,9 @@ def project_nearest(points: np.ndarray, matrix: np.ndarray, size: tuple[int, int
     Returns:
         (H, W) float32, in each pixel the nearest depth, NaN where there is none.
     """
-    height, width = size
     points = points[points[:, 2] > 0]
-    column, row = np.rint((points @ matrix.T)[:, :2] / points[:, 2:]).T
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    depth = np.full(size, np.inf, np.float32)
-    np.minimum.at(depth, (row[inside].astype(int), column[inside].astype(int)), points[inside, 2])
-    return np.where(np.isfinite(depth), depth, np.float32(np.nan))
+    depth = points[:, 2:]
+    return rasterise(np.concatenate([(points @ matrix.T)[:, :2] / depth, depth], axis=1), size)
 
 
 def _decode_sweep(name: str, content: bytes) -> np.ndarray:

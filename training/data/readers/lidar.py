@@ -1,0 +1,96 @@
+"""Images with LiDAR sweeps and what calibrates them, as in the samples of SensorsCalibration (G. Yan et al., 2022)."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+from pypcd4 import PointCloud
+
+from depth_anything_ros.geometry.transforms import transform_points
+from training.data.readers.base import IMAGE_FILES, Item, Reader
+from training.data.sample import Sample
+from training.errors import BadSampleError, DataError
+
+# Sizes of what OpenCV calls distCoeffs, and none.
+_DISTORTIONS = (0, 4, 5, 8, 12, 14)
+
+
+class LidarImages(Reader):
+    """Files of one name: an image, a sweep in PCD (PCL's format, metres) and a text, anywhere below the folder.
+
+    The text has lines `K:` (9 numbers, intrinsics in pixels, row by row, the centre of the first pixel 0), `D:` (4 or
+    more, OpenCV's distortion; none for a rectified image) and `T:` (12, rotation and translation in metres from the
+    LiDAR's axes to the camera's, row by row). Points are projected into the image as it is, with its distortion.
+    """
+
+    name = 'lidar'
+    layout = '**/NAME.jpg (or jpeg, png, webp), NAME.pcd and NAME.txt with K:, D: and T:'
+
+    def find(self) -> Iterable[Item]:
+        """Every sweep that has an image and a text."""
+        images: dict[str, list[str]] = {}
+        for name in self.folder.names('**'):
+            stem, suffix = os.path.splitext(name)
+            if suffix.lower().lstrip('.') in IMAGE_FILES:
+                images.setdefault(stem, []).append(name)
+        for sweep in self.folder.names('**/*.pcd'):
+            stem = os.path.splitext(sweep)[0]
+            if self.folder.exists(f'{stem}.txt'):
+                for image in images.get(stem, []):
+                    yield Item(image, sweep, f'{stem}.txt')
+
+    def read(self, item: Item) -> Sample:
+        """Its `points`, those that are in the image."""
+        image = self.image(item)
+        matrix, distortion, camera_from_lidar = self._calibration(item.more)
+        points = transform_points(camera_from_lidar, _decode(*self.depth_file(item)))
+        points = _project(points, matrix, distortion, image.shape[:2])
+        if not len(points):
+            raise BadSampleError('no point of the sweep is in the image')
+        sample = self.sample(item, image, K=None if distortion.any() else matrix.tolist())
+        return dataclasses.replace(sample, points=points.astype(np.float32))
+
+    def _calibration(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        values = {}
+        for label, *numbers in self.lines(name):
+            try:
+                values[label.rstrip(':')] = np.array(numbers, float)
+            except ValueError as error:
+                raise DataError(f'{name}: {label} holds no numbers: {error}') from error
+        distortion = values.get('D', np.empty(0))
+        sizes = {label: values[label].size if label in values else 0 for label in 'KT'}
+        if sizes != {'K': 9, 'T': 12} or distortion.size not in _DISTORTIONS:
+            raise DataError(f'{name}: expected K: with 9 numbers, T: with 12 and D: with one of {_DISTORTIONS}')
+        camera_from_lidar = np.vstack([values['T'].reshape(3, 4), [0, 0, 0, 1]])
+        return values['K'].reshape(3, 3), distortion, camera_from_lidar
+
+
+def _project(points: np.ndarray, matrix: np.ndarray, distortion: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(N, 3) metres in the camera's axes -> (M, 3) column, row, metres."""
+    height, width = size
+    points = points[points[:, 2] > 0]
+    # Far outside, the distortion's polynomial folds back into the image.
+    straight = (points @ matrix.T)[:, :2] / points[:, 2:]
+    margin = 0.1 * np.array([width, height])
+    points = points[((straight > -margin) & (straight < np.array([width, height]) + margin)).all(axis=1)]
+    if not len(points):
+        return points
+    pixels = cv2.projectPoints(points, np.zeros(3), np.zeros(3), matrix, distortion if distortion.size else None)[0]
+    found = np.column_stack([pixels.reshape(-1, 2), points[:, 2]])
+    inside = ((found[:, :2] > -0.5) & (found[:, :2] < np.array([width, height]) - 0.5)).all(axis=1)
+    return found[inside]
+
+
+def _decode(name: str, content: bytes) -> np.ndarray:
+    """(N, 3) float64, x, y, z of the finite points."""
+    try:
+        points = PointCloud.from_fileobj(io.BytesIO(content)).numpy(('x', 'y', 'z')).astype(np.float64)
+    except Exception as error:
+        # pypcd4 raises what numpy, lzf and its own parser happen to raise.
+        raise BadSampleError(f'{name}: no whole PCD file with x, y and z: {type(error).__name__}: {error}') from error
+    return points[np.isfinite(points).all(axis=1)]
