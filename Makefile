@@ -27,17 +27,24 @@ bench: $(READY)
 train-smoke: $(READY)
 	$(BIN)/python -m training.smoke output=train-smoke
 
-# The built-in model, from nothing but photographs and ImageNet's encoders. docs/tiny.md.
+# The built-in model, from ImageNet's encoders, photographs, furniture libraries and a little measured depth. docs/tiny.md.
 PHOTOS ?=
+THINGS ?= /usr/share/sweethome3d/furniture
+MEASURED ?=
 TRAIN := $(BIN)/depth-anything-train
 train-tiny: $(READY)
-	@test -d "$(PHOTOS)" || { echo "train-tiny needs a folder of photographs: make train-tiny PHOTOS=FOLDER"; exit 2; }
+	@test -d "$(PHOTOS)" -a -d "$(THINGS)" -a -d "$(MEASURED)/hololens" -a -d "$(MEASURED)/pjlab" || \
+	  { echo "train-tiny needs three folders: make train-tiny PHOTOS=... THINGS=... MEASURED=..., docs/tiny.md"; exit 2; }
+	mkdir -p train-tiny && ln -sfn "$(abspath $(MEASURED))" train-tiny/measured
 	$(TRAIN) synthesize --recipe tiny-scenes textures="$(PHOTOS)"
+	$(TRAIN) synthesize --recipe tiny-furnished textures="$(PHOTOS)" things="$(THINGS)"
+	$(TRAIN) teacher --recipe tiny-base
 	$(TRAIN) teacher --recipe tiny-teacher
+	$(TRAIN) teacher --recipe tiny-teacher-measured
 	$(TRAIN) ingest --recipe tiny-photos 'images=[{type: images, path: "$(PHOTOS)"}]'
 	$(TRAIN) label --recipe tiny-labels
 	$(TRAIN) student --recipe tiny-student
-	$(TRAIN) student --recipe tiny-finish
+	$(TRAIN) teacher --recipe tiny-finish
 	$(BIN)/python -m training.builtin train-tiny/finish/model.safetensors train-tiny/tiny.safetensors
 
 # The built-in model's numbers in the README. DATA has the folders hololens and dgp, see docs/tiny.md.

@@ -31,6 +31,23 @@ def constant_networks():
     return make
 
 
+@pytest.fixture(scope='session')
+def spoiled_by_int8():
+    """Makes `tiny` with channels that nothing uses and whose values leave 8 bits none for the others."""
+
+    from depth_anything_ros import checkpoints
+
+    def make():
+        network = checkpoints.load('tiny')
+        with torch.no_grad():
+            for block in network.head.fusion:
+                block.refine.conv1.bias[0] += 1e6
+                block.refine.conv2.weight[:, 0] = 0
+        return network
+
+    return make
+
+
 @pytest.fixture(
     params=[
         'cpu',

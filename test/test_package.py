@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = 'depth_anything_ros'
 # Import name to rosdep key, where they differ.
 ROSDEP_KEYS = {
+    'cachetools': 'python3-cachetools',
     'cv2': 'python3-opencv',
     'huggingface_hub': 'python3-huggingface-hub-pip',
     'numpy': 'python3-numpy',

@@ -1,12 +1,14 @@
 """`python -m training.builtin NETWORK FILE`: a trained network as the built-in model's file, in half the bytes.
 
 Its convolutions have weights that bfloat16 can hold: what runs in bf16 rounds none of them, and is three times nearer
-to float32 on dark images, where the first layers see small differences of large values.
+to float32 on dark images, where the first layers see small differences of large values. Its disparities, which have no
+unit, are brought near 1: the loss does not care if a training takes them to tens of thousands, float16 does.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,7 +18,9 @@ import torch
 from torch import nn
 
 from depth_anything_ros import checkpoints
-from depth_anything_ros.network import WeightSource
+from depth_anything_ros.cli.picture import made_up_picture
+from depth_anything_ros.estimation.preprocessing import preprocess
+from depth_anything_ros.network import DepthAnything, WeightSource
 from training.errors import TrainingError
 from training.initial import trained_network
 
@@ -30,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         network = trained_network(args.network)
         fold_normalisation(network.encoder)
+        bring_near_one(network)
         round_to_bf16(network)
         checkpoints.save(network, args.file, torch.float16)
     except (TrainingError, OSError, ValueError) as error:
@@ -57,6 +62,24 @@ def fold_normalisation(encoder: nn.Module) -> None:
                     norm.running_mean.zero_()
                     norm.running_var.fill_(1 - norm.eps)
                     norm.weight.fill_(1)
+
+
+def bring_near_one(network: DepthAnything) -> None:
+    """Multiply relative disparities by a power of two, spread over the last three layers, which rounds nothing."""
+    if network.architecture.max_depth is not None:
+        return
+    picture = preprocess([made_up_picture(256, 320)], (256, 320), torch.device('cpu'))
+    with torch.inference_mode():
+        mean = float(network.eval()(picture).mean())
+    if not 0 < mean < math.inf:
+        raise ValueError(f'the network gives a mean disparity of {mean} for a picture: it is not trained')
+    step = 2.0 ** -round(math.log2(mean) / 3)
+    head = network.head
+    with torch.no_grad():
+        for power, layer in enumerate((head.smooth, head.hidden, head.output), start=1):
+            layer.weight *= step
+            # All before it has been scaled by then.
+            layer.bias *= step**power
 
 
 def round_to_bf16(network: nn.Module) -> None:

@@ -12,7 +12,7 @@ DEFAULT_MODEL = 'tiny'
 """Name of the model that needs no decision: its weights come with this package and may be used for anything."""
 
 # Of weights/tiny.safetensors; `sha256sum` gives it.
-_TINY_SHA256 = 'c9db497d8f14c8da93e7fba466c9851ff6fd4860776b20ec5ff084f9db888bb6'
+_TINY_SHA256 = '0930f0bc7c75d2dc347783fb3c82c9e91dabd02c3955e8cd884081e9b0d6ba50'
 _LETTERS = {'small': 's', 'base': 'b', 'large': 'l', 'giant': 'g'}
 _DATASETS = {'indoor': 'Hypersim', 'outdoor': 'VKITTI'}
 

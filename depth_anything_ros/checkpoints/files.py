@@ -77,7 +77,11 @@ def save(model: DepthAnything, path: str | Path, dtype: torch.dtype | None = Non
     tensors = {name: _stored(name, tensor, dtype) for name, tensor in model.state_dict().items()}
     unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
+        unfinished.touch()
+        mode = unfinished.stat().st_mode
         save_file(tensors, unfinished, metadata)
+        # The library makes files that nobody else can read, whatever the umask.
+        unfinished.chmod(mode)
         _sort_metadata(unfinished)
         os.replace(unfinished, path)
     finally:

@@ -6,13 +6,14 @@ Messages are sensor_msgs/CameraInfo and std_msgs/Header of ROS 2, from rclpy or 
 from __future__ import annotations
 
 from array import array
-from collections import OrderedDict, deque
+from collections import deque
 from copy import deepcopy
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
 import numpy as np
+from cachetools import LRUCache
 
 from depth_anything_ros.geometry.camera import CameraModel
 from depth_anything_ros.geometry.camera_info import CameraInfoError, resize_camera_info
@@ -48,7 +49,7 @@ class Cameras:
         self.rectified = rectified
         self._lock = Lock()
         self._infos: deque[Any] = deque(maxlen=_REMEMBERED_INFOS)
-        self._cameras: OrderedDict[tuple, Camera] = OrderedDict()
+        self._cameras: LRUCache[tuple, Camera] = LRUCache(_REMEMBERED_CAMERAS)
 
     def add(self, info: Any) -> None:
         """Remember a calibration."""
@@ -65,9 +66,6 @@ class Cameras:
         key = (*_content(info), image_size, depth_size, self.rectified)
         if key not in self._cameras:
             self._cameras[key] = self._make(info, image_size, depth_size)
-            if len(self._cameras) > _REMEMBERED_CAMERAS:
-                self._cameras.popitem(last=False)
-        self._cameras.move_to_end(key)
         return self._cameras[key]
 
     def _info(self, header: Any, *, exact: bool) -> Any:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
+from cachetools import LRUCache
 
 from depth_anything_ros.alignment.field import basis_over_image
 from depth_anything_ros.alignment.tensors import (
@@ -111,7 +111,7 @@ class DeviceRender:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._plans: OrderedDict[_Work, _Plan] = OrderedDict()
+        self._plans: LRUCache[_Work, _Plan] = LRUCache(_PLANS)
 
     def __call__(self, made: Products, topics: set[str]) -> Iterator[tuple[str, Fill]]:
         """Make all of it; raises NonFinitePredictionError for the prediction, which nobody has looked at before."""
@@ -130,9 +130,6 @@ class DeviceRender:
     def _plan(self, work: _Work) -> _Plan:
         if work not in self._plans:
             self._plans[work] = _Plan(work, self._device)
-            if len(self._plans) > _PLANS:
-                self._plans.popitem(last=False)
-        self._plans.move_to_end(work)
         return self._plans[work]
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 
 import pytest
 import torch
@@ -144,6 +145,15 @@ def test_saving_over_a_checkpoint_fails_without_losing_it(small, tmp_path, monke
         save(small, path)
     assert path.read_bytes() == b'the old one'
     assert list(tmp_path.glob('.mine*')) == []
+
+
+def test_a_saved_network_can_be_read_by_whom_the_umask_lets(small, tmp_path):
+    before = os.umask(0o027)
+    try:
+        save(small, tmp_path / 'a.safetensors')
+    finally:
+        os.umask(before)
+    assert (tmp_path / 'a.safetensors').stat().st_mode & 0o777 == 0o640
 
 
 def test_saving_under_another_suffix_is_refused(small, tmp_path):

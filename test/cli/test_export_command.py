@@ -53,12 +53,14 @@ def test_export_writes_openvino_ir_of_a_checkpoint_that_names_itself(openvino, t
     assert {path.name for path in tmp_path.iterdir()} == {'mine.safetensors', 'mine.xml', 'mine.bin'}
 
 
-def test_what_int8_spoils_is_not_written(openvino, tmp_path, picture, capsys):
+def test_what_int8_spoils_is_not_written(openvino, tmp_path, picture, capsys, spoiled_by_int8):
     pytest.importorskip('nncf', reason='needs the extra int8')
+    checkpoints.save(spoiled_by_int8(), tmp_path / 'spoiled.safetensors')
     pictures, out = tmp_path / 'pictures', tmp_path / 'out' / 'tiny.xml'
     for seed in range(4):
         write_picture(pictures / f'{seed}.png', picture(seed))
-    assert export('tiny', out, '--format', 'openvino', '--precision', 'int8', '--images', pictures, *SMALL) == 1
+    options = ['--checkpoint', tmp_path / 'spoiled.safetensors', '--precision', 'int8', '--images', pictures]
+    assert export('tiny', out, '--format', 'openvino', *options, *SMALL) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert re.search(r'tiny in int8 differs from torch fp32 by \d+\.\d+%', error)
     assert list(out.parent.iterdir()) == []

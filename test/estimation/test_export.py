@@ -113,11 +113,9 @@ def test_quantisation_without_nncf_says_what_to_install(lite, monkeypatch):
         quantise(lite(), [batch(*SHAPE)])
 
 
-def test_a_network_that_int8_spoils_is_refused_with_its_deviation(openvino):
+def test_a_network_that_int8_spoils_is_refused_with_its_deviation(openvino, spoiled_by_int8):
     pytest.importorskip('nncf', reason='needs the extra int8')
-    from depth_anything_ros import checkpoints
-
-    network = checkpoints.load('tiny')
+    network = spoiled_by_int8()
     pictures = [batch(*SHAPE, seed=seed) for seed in range(4)]
     model = quantise(network, pictures)
     assert any('FakeQuantize' in item.get_type_name() for item in model.get_ops())

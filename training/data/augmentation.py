@@ -57,6 +57,8 @@ class TrainView:
         target: `disparity`, 0 for the sky and known there (V1 paper, section 3.1), or `depth` in metres, the sky
             unknown (V2's metric training).
         crop: `random`, or `centre` for a view that is always the same.
+        zoom: smallest share of the sides that a view shows, of those that would be in it otherwise; drawn evenly up to
+            1, and not so small that the image had to be enlarged. 1: always all.
         flip: probability of mirroring, left to right.
         strong: perturb the image's colours and sharpness (see perturb).
         clean: give the unperturbed image too.
@@ -72,6 +74,7 @@ class TrainView:
     multiple: int = 14
     target: Literal['disparity', 'depth'] = 'disparity'
     crop: Literal['random', 'centre'] = 'random'
+    zoom: float = 1.0
     flip: float = 0.5
     strong: bool = False
     clean: bool = False
@@ -85,6 +88,8 @@ class TrainView:
             raise ValueError(f'the crop is {width}x{height}: its sides must be multiples of {self.multiple}')
         if self.target not in ('disparity', 'depth') or self.crop not in ('random', 'centre'):
             raise ValueError(f'no such target {self.target!r} or crop {self.crop!r}')
+        if not 0 < self.zoom <= 1:
+            raise ValueError(f'zoom is a share of the sides, got {self.zoom}')
         if not 0 <= self.flip <= 1:
             raise ValueError(f'flip is a probability, got {self.flip}')
         if not 0 < self.min_depth < self.max_depth:
@@ -97,7 +102,7 @@ class TrainView:
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Example:
         """A view of the sample; raises BadSampleError if it has no such target, or is a ribbon."""
-        size = self._covering_size(sample)
+        size = self._shown_size(sample, generator)
         target = self._target(sample, size)
         # All chance in one order, whatever is asked for: the same generator gives the same crop, perturbed or not.
         window, mirrored = self._window(size, generator), generator.random() < self.flip
@@ -135,11 +140,17 @@ class TrainView:
             known &= valid
         return np.where(known, depth, np.float32(np.nan)).astype(np.float32)
 
-    def _covering_size(self, sample: Sample) -> tuple[int, int]:
+    def _shown_size(self, sample: Sample, generator: np.random.Generator) -> tuple[int, int]:
+        """At which size the crop is cut from the image."""
         height, width = sample.image.shape[:2]
         if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
             raise BadSampleError(f'{sample.key}: {width}x{height} is longer than {MAX_ASPECT_RATIO:g} to 1')
-        return covering_size(height, width, self.shape, self.multiple)
+        size = covering_size(height, width, self.shape, self.multiple)
+        if self.zoom == 1:
+            return size
+        smallest = max(self.zoom, size[0] / height, size[1] / width)
+        share = generator.uniform(min(smallest, 1.0), 1.0)
+        return round(size[0] / share), round(size[1] / share)
 
     def _window(self, size: tuple[int, int], generator: np.random.Generator) -> tuple[slice, slice]:
         spare = [side - cropped for side, cropped in zip(size, self.shape, strict=True)]

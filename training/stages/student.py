@@ -46,6 +46,7 @@ class Settings(TrainSettings):
     strong: bool = True
     strong_labelled: bool = False
     cutmix: float = 0.5
+    zoom: float = 1.0
     flip: float = 0.5
     mask_sky: bool = False
 
@@ -55,6 +56,7 @@ class Settings(TrainSettings):
         self._check(lambda value: value >= 0, 'at least 0', *not_negative)
         self._check(lambda value: value > 0, 'more than 0', 'unlabelled_weight')
         self._check(lambda value: 0 <= value < 1, 'in [0, 1)', 'trim')
+        self._check(lambda value: 0 < value <= 1, 'in (0, 1]', 'zoom')
         self._check(lambda value: 0 <= value <= 1, 'in [0, 1]', 'cutmix', 'flip')
         self._check(lambda value: -1 <= value <= 1, 'in [-1, 1], a cosine', 'alignment_margin')
         if self.labelled_per_batch >= self.batch_size:
@@ -101,7 +103,7 @@ def prepare(settings: Settings) -> Task:
 def _streams(settings: Settings, multiple: int) -> list[Stream]:
     if bool(settings.labelled) != bool(settings.labelled_per_batch):
         raise RecipeError('labelled data and labelled_per_batch go together: give both, or neither')
-    shared = {'size': settings.crop(multiple), 'multiple': multiple, 'flip': settings.flip}
+    shared = {'size': settings.crop(multiple), 'multiple': multiple, 'zoom': settings.zoom, 'flip': settings.flip}
     view = TrainView(**shared, strong=settings.strong)
     count = settings.batch_size - settings.labelled_per_batch
     streams = [Stream(UNLABELLED, make_datasets(settings.unlabelled), count, view, settings.cutmix)]

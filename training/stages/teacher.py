@@ -24,6 +24,7 @@ class Settings(TrainSettings):
     gradient_weight: float = 2.0
     trim: float = 0.0
     strong: bool = False
+    zoom: float = 1.0
     flip: float = 0.5
     mask_sky: bool = False
 
@@ -31,6 +32,7 @@ class Settings(TrainSettings):
         super().__post_init__()
         self._check(lambda value: value >= 0, 'at least 0', 'gradient_weight')
         self._check(lambda value: 0 <= value < 1, 'in [0, 1)', 'trim')
+        self._check(lambda value: 0 < value <= 1, 'in (0, 1]', 'zoom')
         self._check(lambda value: 0 <= value <= 1, 'in [0, 1]', 'flip')
 
 
@@ -46,6 +48,7 @@ def prepare(settings: Settings) -> Task:
     view = TrainView(
         size=settings.crop(network.multiple),
         multiple=network.multiple,
+        zoom=settings.zoom,
         flip=settings.flip,
         strong=settings.strong,
         mask_sky=settings.mask_sky,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from functools import partial
 
 import torch
+from cachetools import LRUCache
 
 from depth_anything_ros.estimation.backends.interface import Backend, CachingCompiler, Compiler, Run, first_accurate
 from depth_anything_ros.estimation.backends.preparation import Preparation
@@ -32,7 +32,7 @@ class CompiledBackend:
         self.precision, self.reason = compiler.precisions[0], reason
         self._compiler = compiler
         self._reference = forward(network.to(compiler.device).eval(), compiler.device, 'fp32')
-        self._runs: OrderedDict[tuple[int, ...], tuple[str, Run]] = OrderedDict()
+        self._runs: LRUCache[tuple[int, ...], tuple[str, Run]] = LRUCache(_COMPILED_SIZES)
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """Run; compiles first if the batch has a new shape."""
@@ -43,9 +43,6 @@ class CompiledBackend:
                 return expected  # nothing to be held against; the estimator says what this means
             make = partial(self._compiler.compile, batch)
             self._runs[shape] = first_accurate(self.name, self._compiler.precisions, make, batch, expected)
-            if len(self._runs) > _COMPILED_SIZES:
-                self._runs.popitem(last=False)
-        self._runs.move_to_end(shape)
         self.precision, run = self._runs[shape]
         return run(batch)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 
 import torch
+from cachetools import LRUCache
 from torch import nn
 
 from depth_anything_ros.estimation.backends.interface import LIMITS, Run, deviation, first_accurate
@@ -107,21 +107,18 @@ class GraphBackend(EagerBackend):
 
     def __init__(self, network: nn.Module, target: Target, precision: str, reason: str) -> None:
         super().__init__(network, target, precision, reason)
-        self._graphs: OrderedDict[tuple[int, ...], Run] = OrderedDict()
+        self._graphs: LRUCache[tuple[int, ...], Run] = LRUCache(_GRAPHS)
         self._last, self._repeats = (), 0
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """Run; a capture, tens of milliseconds, happens after the third batch of a shape in a row."""
         shape = tuple(batch.shape)
         if shape in self._graphs:
-            self._graphs.move_to_end(shape)
             return self._graphs[shape](batch)
         result = super().__call__(batch)
         self._last, self._repeats = shape, self._repeats + 1 if shape == self._last else 1
         if self._repeats == RUNS_BEFORE_CAPTURE and self._run is not None:
             self._graphs[shape] = captured(self._run, batch, limit=LIMITS[self.precision])
-            if len(self._graphs) > _GRAPHS:
-                self._graphs.popitem(last=False)
         return result
 
     def close(self) -> None:

@@ -125,6 +125,27 @@ def test_metric_targets_are_metres_within_a_range():
             view(bad, generator())
 
 
+def test_zoom_shows_parts_in_register_of_images_that_have_the_pixels_for_it():
+    image, column, row = coordinates(240, 320)
+    shown = []
+    for seed in range(40):
+        view = TrainView((64, 64), multiple=32, flip=0.0, zoom=0.5)
+        found = [view(Sample('a', image, disparity=target), generator(seed)) for target in (column, row)]
+        for channel, example in enumerate(found):
+            assert np.abs(example.image[..., channel].astype(float) - example.target).max() < 5
+        # Of the rows, all of which are in a view without zoom.
+        shown.append(np.ptp(found[1].target) / 255)
+    assert min(shown) < 0.55
+    assert max(shown) > 0.9
+    assert 0.68 < np.mean(shown) < 0.82
+    small = Sample('a', image[::5, ::5].copy(), disparity=row[::5, ::5].copy())
+    for seed in range(10):
+        close = TrainView((64, 64), multiple=32, flip=0.0, zoom=0.5)(small, generator(seed))
+        assert np.ptp(close.target) == np.ptp(small.disparity)
+    with pytest.raises(ValueError, match='zoom is a share of the sides, got 0'):
+        TrainView(56, zoom=0)
+
+
 def test_points_become_the_nearest_depth_in_each_pixel_of_the_view():
     # A view half as large as the image: its pixel (10, 20) is the image's rows 20, 21 and columns 40, 41.
     points = [[40, 20, 8.0], [41, 21, 4.0], [0, 0, 2.0], [127.4, 95.4, 5.0], [140, 3, 1], [3, -4, 1], [5, 5, np.nan]]
