@@ -44,6 +44,7 @@ from depth_anything_ros.node.products import (
     POINTS,
     RELATIVE,
     SIGMA,
+    TOPICS,
     Fill,
     Products,
     image_fill,
@@ -51,7 +52,6 @@ from depth_anything_ros.node.products import (
     topics_with_sigma,
 )
 
-_ORDER = (RELATIVE, COLOR, DEPTH, DEPTH_INFO, MILLIMETRES, SIGMA, POINTS)
 # What comes down beside the topics: whether the prediction is finite, and of how many points a compact cloud is.
 _FINITE, _COUNT = 'finite', 'count'
 _DTYPES = {torch.float32: np.float32, torch.int32: np.int32, torch.int16: np.uint16, torch.uint8: np.uint8}
@@ -121,7 +121,7 @@ class DeviceRender:
         numbers = numbers_to_device(numbers, self._device)
         parts = self._plan(_Work.of(made, topics))(values.tensor, values.finite, numbers, made.prediction.pixels)
         check_finite(bool(parts[_FINITE][0]), values.precision)
-        for name in filter(topics.__contains__, _ORDER):
+        for name in filter(topics.__contains__, TOPICS):
             if name == POINTS:
                 yield name, _points_fill(parts, made.settings.points_voxel_m)
             else:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 DEPTH, DEPTH_INFO, MILLIMETRES = 'depth/image_rect', 'depth/camera_info', 'depth/image_raw'
 SIGMA, COLOR, RELATIVE, POINTS = 'depth/sigma', 'depth/image_color', 'relative/image', 'points'
-TOPICS = {RELATIVE, COLOR, DEPTH, DEPTH_INFO, MILLIMETRES, SIGMA, POINTS}
+# In the order in which they are published.
+TOPICS = (RELATIVE, COLOR, DEPTH, DEPTH_INFO, MILLIMETRES, SIGMA, POINTS)
 # What a relative model has only once it is aligned.
 METRES = {DEPTH, DEPTH_INFO, MILLIMETRES, SIGMA, POINTS}
 ENCODINGS = {RELATIVE: '32FC1', COLOR: 'bgr8', DEPTH: '32FC1', MILLIMETRES: '16UC1', SIGMA: '32FC1'}
@@ -53,7 +54,7 @@ class Products:
             missing |= {DEPTH_INFO, POINTS}
         if not self.aligned.knows_sigma:
             missing |= topics_with_sigma(self.settings)
-        return TOPICS - missing
+        return {*TOPICS} - missing
 
 
 Render = Callable[[Products, set[str]], Iterator[tuple[str, Fill]]]

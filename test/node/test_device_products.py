@@ -131,7 +131,7 @@ def test_a_metric_model(device, alignment):
     depth, image = np.abs(scene()[0]), scene()[1]
     host, ours = (frame(depth, image, alignment, DISTORTED, 'depth', on) for on in (None, device))
     topics = host.possible()
-    assert topics == ours.possible() == TOPICS - {RELATIVE, SIGMA}
+    assert topics == ours.possible() == {*TOPICS} - {RELATIVE, SIGMA}
     check_equal(published(DeviceRender(device)(ours, topics)), published(render(host, topics)))
 
 
@@ -153,7 +153,7 @@ def test_a_metric_model(device, alignment):
 def test_settings(device, settings):
     disparity, image = scene()
     host, ours = (frame(disparity, image, FITTED, DISTORTED, 'disparity', on, **settings) for on in (None, device))
-    check_equal(published(DeviceRender(device)(ours, TOPICS)), published(render(host, TOPICS)))
+    check_equal(published(DeviceRender(device)(ours, {*TOPICS})), published(render(host, {*TOPICS})))
 
 
 def test_at_network_size_the_colours_follow_the_depth(device):
@@ -186,7 +186,14 @@ def test_frame_after_frame_each_has_its_own_values_and_alignment(device, caplog)
 
 def test_settings_and_subscribers_may_change_between_frames(device):
     ours, (disparity, image) = DeviceRender(device), scene()
-    for stride, topics in ((4, {POINTS}), (1, {POINTS}), (4, {DEPTH, POINTS}), (4, set()), (2, TOPICS), (4, {POINTS})):
+    for stride, topics in (
+        (4, {POINTS}),
+        (1, {POINTS}),
+        (4, {DEPTH, POINTS}),
+        (4, set()),
+        (2, {*TOPICS}),
+        (4, {POINTS}),
+    ):
         made = [
             frame(disparity, image, FITTED, PINHOLE, 'disparity', on, points_stride=stride) for on in (None, device)
         ]
@@ -229,6 +236,6 @@ def test_nothing_waits_for_the_gpu_before_the_products_come_down(monkeypatch):
             (prediction,) = estimator.predict([image], keep_on_device=True)
             aligned = AlignedFrame(prediction.values, FITTED)
             made = Products(image, prediction, aligned, DISTORTED, SimpleNamespace(**DEFAULTS))
-            assert {name for name, _ in ours(made, TOPICS)} == TOPICS
+            assert {name for name, _ in ours(made, {*TOPICS})} == {*TOPICS}
     finally:
         torch.cuda.set_sync_debug_mode('default')
