@@ -12,7 +12,7 @@ import torch
 
 from depth_anything_ros.estimation.preprocessing import MAX_ASPECT_RATIO
 from depth_anything_ros.network import IMAGE_MEAN, IMAGE_STD
-from training.data.points import rasterise
+from training.data.points import lies_in, rasterise
 from training.data.sample import Sample
 from training.errors import BadSampleError
 
@@ -121,24 +121,23 @@ class TrainView:
     def _target(self, sample: Sample, size: tuple[int, int]) -> np.ndarray:
         """Float32, NaN where unknown: (H, W) as the image, or from points (h, w) at the size given."""
         sparse = sample.points is not None and sample.depth is None and sample.disparity is None
-        if self.target == 'depth':
-            if sample.meta.get('scale') == 'arbitrary' or (sample.depth is None and not sparse):
-                raise BadSampleError(f'{sample.key}: no depth in metres to train with')
-            return (
-                self._within(_sparse_depth(sample, size), None) if sparse else self._within(sample.depth, sample.valid)
-            )
-        target = 1 / _sparse_depth(sample, size) if sparse else sample.target_disparity()
+        if self.target == 'disparity':
+            return 1 / _sparse_depth(sample, size) if sparse else self._disparity(sample)
+        depth = _sparse_depth(sample, size) if sparse else sample.depth
+        if depth is None or sample.meta.get('scale') == 'arbitrary':
+            raise BadSampleError(f'{sample.key}: no depth in metres to train with')
+        known = (depth >= self.min_depth) & (depth <= self.max_depth)
+        if sample.valid is not None and not sparse:
+            known &= sample.valid
+        return np.where(known, depth, np.float32(np.nan)).astype(np.float32)
+
+    def _disparity(self, sample: Sample) -> np.ndarray:
+        target = sample.target_disparity()
         if target is None:
             raise BadSampleError(f'{sample.key}: no disparity, depth or points to train with')
         if self.mask_sky and sample.depth is not None:
             target[np.isposinf(sample.depth)] = np.nan
         return target
-
-    def _within(self, depth: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
-        known = (depth >= self.min_depth) & (depth <= self.max_depth)
-        if valid is not None:
-            known &= valid
-        return np.where(known, depth, np.float32(np.nan)).astype(np.float32)
 
     def _shown_size(self, sample: Sample, generator: np.random.Generator) -> tuple[int, int]:
         """At which size the crop is cut from the image."""
@@ -164,12 +163,9 @@ class TrainView:
 def _sparse_depth(sample: Sample, size: tuple[int, int]) -> np.ndarray:
     """(h, w) float32 of the points, made at the view's size: of a map of the image's, resizing would lose most."""
     height, width = sample.image.shape[:2]
-    points = sample.points[np.isfinite(sample.points).all(axis=1)].astype(np.float64)
+    points = sample.points.astype(np.float64)
     if sample.valid is not None:
-        column, row = np.rint(points[:, :2]).astype(np.intp).T
-        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        inside[inside] = sample.valid[row[inside], column[inside]]
-        points = points[inside]
+        points = points[lies_in(points, sample.valid)]
     points[:, :2] = (points[:, :2] + 0.5) * (size[1] / width, size[0] / height) - 0.5
     return rasterise(points, size)
 

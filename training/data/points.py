@@ -5,6 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 
+def lies_in(points: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """(N,) bool: which points (N, 3), column and row first, are in a pixel where the mask (H, W) is True."""
+    height, width = mask.shape
+    column, row = np.rint(points[:, :2]).T
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    inside[inside] = mask[row[inside].astype(np.intp), column[inside].astype(np.intp)]
+    return inside
+
+
 def rasterise(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Points as a sparse depth map.
 
@@ -16,10 +25,8 @@ def rasterise(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Returns:
         (H, W) float32, in each pixel the nearest depth, NaN where there is none.
     """
-    height, width = size
-    with np.errstate(invalid='ignore'):
-        column, row = np.rint(points[:, :2]).T
-        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (points[:, 2] > 0)
+    points = points[(points[:, 2] > 0) & lies_in(points, np.ones(size, bool))]
+    column, row = np.rint(points[:, :2]).astype(np.intp).T
     depth = np.full(size, np.inf, np.float32)
-    np.minimum.at(depth, (row[inside].astype(np.intp), column[inside].astype(np.intp)), points[inside, 2])
+    np.minimum.at(depth, (row, column), points[:, 2])
     return np.where(np.isfinite(depth), depth, np.float32(np.nan))

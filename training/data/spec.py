@@ -49,6 +49,13 @@ def make_dataset(spec: DataSpec) -> Dataset:
         DataError: its files are not there.
         MismatchError: its labels or its masks of the sky are of other data.
     """
+    if spec.repeat < 1:
+        raise RecipeError(f'repeat must be at least 1, got {spec.repeat}')
+    dataset = _with_sky(spec)
+    return dataset if spec.repeat == 1 else Concatenation([dataset] * spec.repeat)
+
+
+def _with_sky(spec: DataSpec) -> Dataset:
     if not spec.sky:
         return _open(spec)
     if spec.labels:
@@ -71,13 +78,10 @@ def _open(spec: DataSpec) -> Dataset:
 
 
 def make_datasets(specs: Sequence[DataSpec]) -> Dataset:
-    """Open several and concatenate them, as the papers do, each as often as its `repeat`; raises as make_dataset."""
+    """Open several and concatenate them, as the papers do, without re-sampling; raises as make_dataset."""
     if not specs:
         raise RecipeError('no data is named')
-    for spec in specs:
-        if spec.repeat < 1:
-            raise RecipeError(f'repeat must be at least 1, got {spec.repeat}')
-    parts = [part for spec in specs for part in [make_dataset(spec)] * spec.repeat]
+    parts = [make_dataset(spec) for spec in specs]
     return parts[0] if len(parts) == 1 else Concatenation(parts)
 
 
@@ -86,7 +90,7 @@ class Concatenation(Dataset):
 
     def __init__(self, parts: Sequence[Dataset]) -> None:
         self.parts = list(parts)
-        self.name = '+'.join(part.name for part in self.parts)
+        self.name = '+'.join(dict.fromkeys(part.name for part in self.parts))
         self._ends = list(itertools.accumulate(map(len, self.parts)))
         if not self._ends[-1]:
             raise DataError(f'{self.name}: no samples')

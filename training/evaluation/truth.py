@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.data.points import lies_in
 from training.data.sample import Sample
 from training.errors import BadSampleError
 from training.evaluation.protocol import Protocol
@@ -86,11 +87,9 @@ def _sparse(sample: Sample, protocol: Protocol, counts: np.ndarray) -> Truth:
     if sample.points is None:
         raise NoTruthError(sample.key, 'no truth', 'it has no points')
     points = sample.points[np.isfinite(sample.points).all(axis=1) & protocol.valid(sample.points[:, 2])]
+    points = points[lies_in(points, counts)]
     columns, rows = np.rint(points[:, :2]).astype(np.int64).T
-    height, width = counts.shape
-    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    inside[inside] = counts[rows[inside], columns[inside]]
-    return Truth((rows[inside], columns[inside]), points[inside, 2].astype(np.float64))
+    return Truth((rows, columns), points[:, 2].astype(np.float64))
 
 
 def true_pairs(sample: Sample) -> np.ndarray:

@@ -7,16 +7,17 @@ import io
 import os
 from collections.abc import Iterable
 
-import cv2
 import numpy as np
 from pypcd4 import PointCloud
 
+from depth_anything_ros.geometry import CameraInfoError, CameraModel
 from depth_anything_ros.geometry.transforms import transform_points
-from training.data.readers.base import IMAGE_FILES, Item, Reader
+from training.data.points import lies_in
+from training.data.readers.base import IMAGE_FILES, Item, Reader, camera_matrix
 from training.data.sample import Sample
 from training.errors import BadSampleError, DataError
 
-# Sizes of what OpenCV calls distCoeffs, and none.
+# How many coefficients OpenCV's distortion may have, and none.
 _DISTORTIONS = (0, 4, 5, 8, 12, 14)
 
 
@@ -47,43 +48,41 @@ class LidarImages(Reader):
     def read(self, item: Item) -> Sample:
         """Its `points`, those that are in the image."""
         image = self.image(item)
-        matrix, distortion, camera_from_lidar = self._calibration(item.more)
+        camera, camera_from_lidar = self._calibration(item.more, image.shape[:2])
         points = transform_points(camera_from_lidar, _decode(*self.depth_file(item)))
-        points = _project(points, matrix, distortion, image.shape[:2])
-        if not len(points):
+        seen = np.column_stack([camera.project(points), points[:, 2]])
+        seen = seen[lies_in(seen, np.ones(image.shape[:2], bool))]
+        if not len(seen):
             raise BadSampleError('no point of the sweep is in the image')
-        sample = self.sample(item, image, K=None if distortion.any() else matrix.tolist())
-        return dataclasses.replace(sample, points=points.astype(np.float32))
+        # The matrix alone is not true of an image with distortion.
+        matrix = None if camera.distortion else camera_matrix(camera.fx, camera.fy, camera.cx, camera.cy)
+        return dataclasses.replace(self.sample(item, image, K=matrix), points=seen.astype(np.float32))
 
-    def _calibration(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _calibration(self, name: str, size: tuple[int, int]) -> tuple[CameraModel, np.ndarray]:
         values = {}
         for label, *numbers in self.lines(name):
             try:
                 values[label.rstrip(':')] = np.array(numbers, float)
             except ValueError as error:
                 raise DataError(f'{name}: {label} holds no numbers: {error}') from error
-        distortion = values.get('D', np.empty(0))
         sizes = {label: values[label].size if label in values else 0 for label in 'KT'}
+        distortion = values.get('D', np.empty(0))
         if sizes != {'K': 9, 'T': 12} or distortion.size not in _DISTORTIONS:
             raise DataError(f'{name}: expected K: with 9 numbers, T: with 12 and D: with one of {_DISTORTIONS}')
-        camera_from_lidar = np.vstack([values['T'].reshape(3, 4), [0, 0, 0, 1]])
-        return values['K'].reshape(3, 3), distortion, camera_from_lidar
-
-
-def _project(points: np.ndarray, matrix: np.ndarray, distortion: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(N, 3) metres in the camera's axes -> (M, 3) column, row, metres."""
-    height, width = size
-    points = points[points[:, 2] > 0]
-    # Far outside, the distortion's polynomial folds back into the image.
-    straight = (points @ matrix.T)[:, :2] / points[:, 2:]
-    margin = 0.1 * np.array([width, height])
-    points = points[((straight > -margin) & (straight < np.array([width, height]) + margin)).all(axis=1)]
-    if not len(points):
-        return points
-    pixels = cv2.projectPoints(points, np.zeros(3), np.zeros(3), matrix, distortion if distortion.size else None)[0]
-    found = np.column_stack([pixels.reshape(-1, 2), points[:, 2]])
-    inside = ((found[:, :2] > -0.5) & (found[:, :2] < np.array([width, height]) - 0.5)).all(axis=1)
-    return found[inside]
+        info = {
+            'height': size[0],
+            'width': size[1],
+            'distortion_model': 'rational_polynomial' if distortion.size > 5 else 'plumb_bob',
+            'D': distortion,
+            'K': values['K'],
+            'R': np.eye(3).ravel(),
+            'P': np.hstack([values['K'].reshape(3, 3), np.zeros((3, 1))]).ravel(),
+        }
+        try:
+            camera = CameraModel.from_camera_info(info, rectified=False)
+        except CameraInfoError as error:
+            raise DataError(f'{name}: {error}') from error
+        return camera, np.vstack([values['T'].reshape(3, 4), [0, 0, 0, 1]])
 
 
 def _decode(name: str, content: bytes) -> np.ndarray:
