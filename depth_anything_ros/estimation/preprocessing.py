@@ -54,7 +54,7 @@ def preprocess(images: Sequence[np.ndarray], size: tuple[int, int], device: torc
     """Resize and normalise uint8 RGB images (H, W, 3) of one size into float32 (B, 3, height, width) on the device.
 
     Both ways are the bicubic kernel with a = -0.75 and half-pixel centres, without antialiasing. In float32, where the
-    official code has float64: that is a third of the time, and at most a fiftieth of a grey level off.
+    official code has float64: that is a third of the time, and at most a fortieth of a grey level off on noise.
     """
     if device.type != 'cpu':
         return preprocess_pixels(images_to_device(images, device), size)
