@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from depth_anything_ros import checkpoints
-from depth_anything_ros.cli.picture import made_up_picture
+from depth_anything_ros.benchmark.picture import made_up_picture
 from depth_anything_ros.estimation.preprocessing import preprocess
 from depth_anything_ros.network import DepthAnything, WeightSource
 from training.errors import TrainingError

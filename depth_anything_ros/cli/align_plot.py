@@ -11,8 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from depth_anything_ros.cli.files import replacing
 from depth_anything_ros.cli.trial import BIN_EDGES_M, Row, Trial
+from depth_anything_ros.files import replacing
 
 # Of a bin with fewer samples nothing is shown: its mean is chance.
 _MIN_SAMPLES = 20

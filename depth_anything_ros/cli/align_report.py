@@ -11,9 +11,9 @@ from math import isnan, nan
 from pathlib import Path
 
 from depth_anything_ros.cli.errors import CommandError, UsageError
-from depth_anything_ros.cli.files import replacing
 from depth_anything_ros.cli.pipeline import counts_of
 from depth_anything_ros.cli.trial import Row, Trial
+from depth_anything_ros.files import replacing
 
 _FRAME_HEADINGS = (
     *('frame', 'time s', 'state', 'scale 1/m', 'shift 1/m', 'age s'),

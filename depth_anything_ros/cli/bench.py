@@ -13,9 +13,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from depth_anything_ros.benchmark.machine import machine
+from depth_anything_ros.benchmark.report import percentiles, write_report
 from depth_anything_ros.choices import BACKENDS
-from depth_anything_ros.cli.bench_case import PARTS, Case, percentiles
-from depth_anything_ros.cli.bench_report import machine, tables, write_report
+from depth_anything_ros.cli.bench_case import PARTS, Case
+from depth_anything_ros.cli.bench_report import tables
 from depth_anything_ros.cli.errors import CommandError
 
 # The cases take turns, so that what else the machine does falls on all of them: ratios hold where times drift.

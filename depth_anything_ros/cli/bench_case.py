@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any, TextIO
 
 import numpy as np
 
+from depth_anything_ros.benchmark.memory import memory
+from depth_anything_ros.benchmark.picture import made_up_picture
 from depth_anything_ros.cli.errors import CommandError
-from depth_anything_ros.cli.picture import made_up_picture
 
 PARTS = ('preprocess', 'network', 'postprocess', 'total')
-_PERCENTILES = (50, 95, 99)
 _WARM_UP_FRAMES = 2
-_KIB_A_MIB = 1024
-_BYTES_A_MIB = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -55,12 +52,6 @@ class Case:
 
 # Seconds of each part of a frame.
 Timed = Callable[[np.ndarray], dict[str, float]]
-
-
-def percentiles(milliseconds: Sequence[float], percents: Sequence[int] = _PERCENTILES) -> dict[str, float]:
-    """p50, p95 and p99 of latencies, or others."""
-    values = np.percentile(milliseconds, percents).tolist()
-    return {f'p{percent}': value for percent, value in zip(percents, values, strict=True)}
 
 
 def main() -> int:
@@ -134,15 +125,6 @@ def _make(case: Case) -> tuple[dict[str, Any], Timed]:
         }
 
     return facts, frame
-
-
-def memory() -> dict[str, float]:
-    """MiB: the most that the process had in memory, and on a GPU."""
-    import torch  # noqa: PLC0415
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _KIB_A_MIB
-    used = torch.cuda.max_memory_allocated() / _BYTES_A_MIB if torch.cuda.is_available() else 0.0
-    return {'memory_mib': peak, 'gpu_memory_mib': used}
 
 
 if __name__ == '__main__':

@@ -1,51 +1,11 @@
-"""What `depth-anything bench` says: the machine, and Markdown tables."""
+"""What `depth-anything bench` says: Markdown tables."""
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-import torch
-
-from depth_anything_ros.cli.files import replacing
-
-
-def machine() -> dict[str, Any]:
-    """What the figures depend on beside the options."""
-    return {
-        'cpu': _cpu_model(),
-        'cores': os.cpu_count(),
-        'cpu_flags': _cpu_flags(),
-        'torch_threads': torch.get_num_threads(),
-        'gpu': torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        'platform': platform.platform(),
-        'python': platform.python_version(),
-        'torch': torch.__version__,
-        'numpy': np.__version__,
-        'opencv': cv2.__version__,
-    }
-
-
-def machine_line(about: dict[str, Any]) -> str:
-    """What machine() says, in a sentence."""
-    flags = f' with {", ".join(about["cpu_flags"])}' if about['cpu_flags'] else ''
-    gpu = about['gpu'] or 'no GPU'
-    return f'{about["cpu"]}{flags}, {about["cores"]} cores, {gpu}, torch {about["torch"]}.'
-
-
-def write_report(report: dict[str, Any], text: str, json_file: Path | None, markdown_file: Path | None) -> None:
-    """Print the report as Markdown, and write it and the figures to the files that are named; raises OSError."""
-    print(text)
-    contents = {json_file: json.dumps(report, indent=2) + '\n', markdown_file: text + '\n'}
-    for path, content in contents.items():
-        if path is not None:
-            with replacing(path) as unfinished:
-                unfinished.write_text(content, encoding='utf-8')
+from depth_anything_ros.benchmark.machine import machine_line
+from depth_anything_ros.benchmark.report import mebibytes, milliseconds, table
 
 
 def tables(report: dict[str, Any]) -> str:
@@ -111,42 +71,6 @@ def _node_table(results: list[dict[str, Any]]) -> str:
     return table(rows)
 
 
-def milliseconds(latency: dict[str, float] | None) -> str:
-    """Percentiles in a cell."""
-    return ' / '.join(f'{value:.1f}' for value in latency.values()) if latency else 'none'
-
-
-def mebibytes(memory: dict[str, float]) -> str:
-    """What bench_case.memory() says, in a cell."""
-    used = f'{memory["memory_mib"]:.0f}'
-    return f'{used} + {memory["gpu_memory_mib"]:.0f} of the GPU' if memory['gpu_memory_mib'] else used
-
-
 def _name(case: dict[str, Any]) -> str:
     backend = f'transformers, {case["reference"]}' if case['reference'] else case['backend']
     return f'{case["model"] or "the default model"} with {backend} on {case["device"]}'
-
-
-def table(rows: list[tuple[str, ...]]) -> str:
-    """Rows, the first of which is the head, as Markdown."""
-    lines = [f'| {" | ".join(row)} |' for row in rows]
-    return '\n'.join([lines[0], '|' + ' --- |' * len(rows[0]), *lines[1:]])
-
-
-def _cpu_model() -> str:
-    for line in _cpuinfo():
-        if line.startswith('model name'):
-            return line.partition(':')[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _cpu_flags() -> list[str]:
-    """Those that decide how fast a network runs."""
-    words = {word for line in _cpuinfo() if line.startswith(('flags', 'Features')) for word in line.split()}
-    wanted = ('avx2', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'amx_bf16', 'amx_int8', 'asimddp', 'bf16', 'i8mm')
-    return [flag for flag in wanted if flag in words]
-
-
-def _cpuinfo() -> list[str]:
-    path = Path('/proc/cpuinfo')
-    return path.read_text(encoding='ascii', errors='replace').splitlines() if path.exists() else []

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from depth_anything_ros import checkpoints
+from depth_anything_ros.benchmark.picture import made_up_picture
 from depth_anything_ros.cli.errors import CommandError, UsageError
-from depth_anything_ros.cli.files import UnreadableImageError, read_rgb, replacing
-from depth_anything_ros.cli.picture import made_up_picture
+from depth_anything_ros.cli.files import UnreadableImageError, read_rgb
 from depth_anything_ros.estimation import (
     BackendUnavailableError,
     ImageShapeError,
@@ -30,6 +30,7 @@ from depth_anything_ros.estimation.export import (
     to_openvino,
 )
 from depth_anything_ros.estimation.verification import check_export, onnx_run, openvino_run
+from depth_anything_ros.files import replacing
 from depth_anything_ros.network import DepthAnything
 
 _SUFFIXES = {'onnx': '.onnx', 'openvino': '.xml'}

@@ -1,39 +1,20 @@
-"""Image and depth files: whole or not there, and never two results under one name."""
+"""Image and depth files, and never two results under one name."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from depth_anything_ros.cli.errors import CommandError
+from depth_anything_ros.files import replacing
 from depth_anything_ros.geometry import colorize
 from depth_anything_ros.messages import depth_to_millimetres
 
 
 class UnreadableImageError(CommandError):
     """The file is not a picture that OpenCV decodes."""
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Lend a name beside `path` for writing; what is there at the end takes the place of `path`, in one step.
-
-    After an exception nothing is left of it. The suffix stays: encoders choose the format by it. Missing folders are
-    made. Raises OSError.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')
-    try:
-        yield unfinished
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def read_rgb(path: Path) -> np.ndarray:

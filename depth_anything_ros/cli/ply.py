@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from depth_anything_ros.cli.files import replacing
+from depth_anything_ros.files import replacing
 
 _COLOR_NAMES = ('red', 'green', 'blue')
 

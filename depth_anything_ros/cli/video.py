@@ -14,9 +14,10 @@ import numpy as np
 from tqdm import tqdm
 
 from depth_anything_ros.cli.errors import CommandError, UsageError
-from depth_anything_ros.cli.files import depth_path, replacing, side_by_side, write_depth
+from depth_anything_ros.cli.files import depth_path, side_by_side, write_depth
 from depth_anything_ros.cli.pipeline import Pipeline
 from depth_anything_ros.estimation import PREDICTION_ERRORS
+from depth_anything_ros.files import replacing
 
 _logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import Any
 
-from depth_anything_ros.cli.bench_case import memory
+from depth_anything_ros.benchmark.memory import memory
 from depth_anything_ros.estimation.backends.torch_backends import torch_precisions
 from depth_anything_ros.estimation.devices import resolve_device
 from training.data.shards import ShardDataset

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from depth_anything_ros.cli.bench_report import machine_line, mebibytes, milliseconds, table
+from depth_anything_ros.benchmark.machine import machine_line
+from depth_anything_ros.benchmark.report import mebibytes, milliseconds, table
 
 # Columns: what a row is, by its key in the result, and what was found.
 _STUDENT = {'variant': 'variant', 'workers': 'workers'}

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from depth_anything_ros.cli.bench_case import memory, percentiles
+from depth_anything_ros.benchmark.memory import memory
+from depth_anything_ros.benchmark.report import percentiles
 from training.launch import make_accelerator
 from training.stages import student
 from training.trainer import Progress, Trainer

@@ -18,7 +18,8 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from depth_anything_ros import checkpoints
-from depth_anything_ros.cli.bench_report import machine, write_report
+from depth_anything_ros.benchmark.machine import machine
+from depth_anything_ros.benchmark.report import write_report
 from training.bench import labelling, processes, student_step
 from training.bench.data import IMAGE_SIZE, write_data
 from training.bench.report import markdown

@@ -24,7 +24,7 @@ from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
-from depth_anything_ros.cli.bench_case import percentiles
+from depth_anything_ros.benchmark.report import percentiles
 from depth_anything_ros.messages import stamp_ns
 from depth_anything_ros.node.trials import enter_private_domain, module_process, parameter_arguments
 

@@ -12,7 +12,7 @@ from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 
-from depth_anything_ros.cli.picture import made_up_picture
+from depth_anything_ros.benchmark.picture import made_up_picture
 from depth_anything_ros.messages import fill_image
 from depth_anything_ros.node.trials import pinhole, spin_until_told
 

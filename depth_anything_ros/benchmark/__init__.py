@@ -1,0 +1,1 @@
+"""What the benchmarks of the command line, the node and the training have in common."""
