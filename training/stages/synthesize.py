@@ -1,9 +1,8 @@
 """Synthetic scenes with exact depth -> shards: endless training data for a machine that has no data set.
 
 The scenes (training.synthesis) are textured triangles whose first hits are found by Embree and shaded here, with shadow
-rays, because depth needs nothing more: on one core, the first hits of 320 x 256 rays in 307,000 triangles take 16 ms,
-and Blender's path tracer takes 4.4 s for a picture with 16 samples a pixel. A path-traced picture costs about a hundred
-ray-cast ones, and a network learns more from a hundred other pictures than from interreflections in one.
+rays. Depth needs nothing more, and a network learns as much from it: the same views path-traced by Blender took some
+thirty times as long and taught no more (docs/tiny.md).
 
 View j of scene i is a function of (seed, i, j) alone: the shards are the same bytes whatever the number of processes,
 and after any interruption. (On one type of processor: another one's vector instructions may round otherwise.)
