@@ -70,12 +70,46 @@ def setup_py():
     return names
 
 
+# Who may import whom, besides itself; what only the ends import is not needed where there is no ROS, or no training.
+FOUNDATIONS = {'files', 'choices', 'network', 'geometry', 'messages'}
+MIDDLE = {*FOUNDATIONS, 'checkpoints', 'estimation', 'alignment', 'benchmark'}
+MAY_IMPORT = {
+    'network': set(),
+    'messages': set(),
+    'files': set(),
+    'choices': set(),
+    'geometry': {'files'},
+    'checkpoints': {'network'},
+    'estimation': {'choices', 'network', 'checkpoints'},
+    'alignment': {'geometry', 'messages'},
+    'bags': {'geometry', 'messages'},
+    'benchmark': {'files'},
+    'node': MIDDLE,
+    'cli': {*MIDDLE, 'bags'},
+    'training': {*MIDDLE, 'bags'},
+}
+
+
 def imports_of(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition('.')[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             yield node.module.partition('.')[0]
+
+
+def parts_imported(path):
+    """The parts of the package, or `training`, that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        modules = []
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            modules = [f'{node.module}.{alias.name}' for alias in node.names]
+        for module in modules:
+            top, _, rest = module.partition('.')
+            if top in (PACKAGE, 'training'):
+                yield rest.partition('.')[0] if top == PACKAGE else top
 
 
 def classes_in(value):
@@ -91,6 +125,21 @@ def test_the_manifest_depends_on_everything_that_is_imported(manifest):
     imported = {name for path in files for name in imports_of(path)}
     foreign = imported - set(sys.stdlib_module_names) - OPTIONAL - {PACKAGE}
     assert {ROSDEP_KEYS.get(name, name) for name in foreign} - depends == set()
+
+
+@pytest.mark.parametrize('part', MAY_IMPORT)
+def test_a_part_imports_only_those_below_it(part):
+    place = ROOT / part if part == 'training' else ROOT / PACKAGE / part
+    files = [*place.rglob('*.py')] or [place.with_suffix('.py')]
+    for path in files:
+        assert {*parts_imported(path)} - {part} <= MAY_IMPORT[part], path
+
+
+def test_every_part_has_its_place_in_the_order():
+    found = {
+        path.stem for path in (ROOT / PACKAGE).iterdir() if path.suffix == '.py' or (path / '__init__.py').exists()
+    }
+    assert found - {'__init__'} == {*MAY_IMPORT} - {'training'}
 
 
 def test_the_manifest_is_one_of_an_ament_python_package(manifest):

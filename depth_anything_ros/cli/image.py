@@ -22,9 +22,9 @@ from depth_anything_ros.cli.files import (
     write_picture,
 )
 from depth_anything_ros.cli.pipeline import Pipeline
-from depth_anything_ros.cli.ply import write_ply
 from depth_anything_ros.estimation import PREDICTION_ERRORS
 from depth_anything_ros.geometry import CameraInfoError, CameraModel, point_cloud
+from depth_anything_ros.geometry.ply import write_ply
 
 _logger = logging.getLogger(__name__)
 

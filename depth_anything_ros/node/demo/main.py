@@ -18,8 +18,8 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from depth_anything_ros.checkpoints import UNTRAINED, name_or_default
-from depth_anything_ros.cli.ply import write_ply
 from depth_anything_ros.geometry import colorize
+from depth_anything_ros.geometry.ply import write_ply
 from depth_anything_ros.messages import stamp_ns, to_rgb
 from depth_anything_ros.node.demo.scene import Scene, motorcycle
 from depth_anything_ros.node.trials import enter_private_domain, module_process, parameter_arguments

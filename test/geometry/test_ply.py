@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from depth_anything_ros.cli.ply import write_ply
+from depth_anything_ros.geometry.ply import write_ply
 
 
 def read_ply(path):
