@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from test_ply import read_ply
+from ply_files import read_ply
 
 from depth_anything_ros import checkpoints
 from depth_anything_ros.cli import pipeline
