@@ -91,25 +91,20 @@ MAY_IMPORT = {
 
 
 def imports_of(path):
+    """What a file imports: modules, and what is taken from them, as dotted names."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition('.')[0] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield node.module.partition('.')[0]
+            yield from (f'{node.module}.{alias.name}' for alias in node.names)
 
 
 def parts_imported(path):
     """The parts of the package, or `training`, that a file imports."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        modules = []
-        if isinstance(node, ast.Import):
-            modules = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            modules = [f'{node.module}.{alias.name}' for alias in node.names]
-        for module in modules:
-            top, _, rest = module.partition('.')
-            if top in (PACKAGE, 'training'):
-                yield rest.partition('.')[0] if top == PACKAGE else top
+    for name in imports_of(path):
+        top, _, rest = name.partition('.')
+        if top in (PACKAGE, 'training'):
+            yield rest.partition('.')[0] if top == PACKAGE else top
 
 
 def classes_in(value):
@@ -122,7 +117,7 @@ def classes_in(value):
 def test_the_manifest_depends_on_everything_that_is_imported(manifest):
     depends = {item.text for item in manifest.findall('exec_depend')}
     files = [*(ROOT / PACKAGE).rglob('*.py'), *(ROOT / 'launch').glob('*.py')]
-    imported = {name for path in files for name in imports_of(path)}
+    imported = {name.partition('.')[0] for path in files for name in imports_of(path)}
     foreign = imported - set(sys.stdlib_module_names) - OPTIONAL - {PACKAGE}
     assert {ROSDEP_KEYS.get(name, name) for name in foreign} - depends == set()
 
