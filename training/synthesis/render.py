@@ -77,7 +77,7 @@ class Renderer:
         around = _around(places[found], camera.size)
         light = shared_light(lightmap, self.scene, self.caster, points, around, rng)
         colour[found] = shade(self.scene, points, light)
-        return colour.reshape(len(pixels), -1, 3)
+        return colour.reshape(len(pixels), len(shifts), 3)
 
 
 def _around(places: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -6,9 +6,13 @@ import pytest
 pytest.importorskip('embreex')
 pytest.importorskip('trimesh')
 
-from training.synthesis.camera import choose_view
+from training.synthesis import furniture, shapes
+from training.synthesis.camera import Camera, choose_view, look
+from training.synthesis.materials import Palette
+from training.synthesis.mesh import Model
 from training.synthesis.render import Renderer
 from training.synthesis.scenes import KINDS, make_scene, pictures
+from training.synthesis.world import Scene
 
 SEED, SIZE = 11, (48, 64)
 
@@ -81,6 +85,43 @@ def test_cameras_are_where_robots_have_them_and_nothing_touches_them():
             assert abs(roll) < 0.3
             assert np.allclose(camera.rotation @ camera.rotation.T, np.eye(3), atol=1e-9)
             assert np.linalg.det(camera.rotation) == pytest.approx(1)
+
+
+def test_a_part_of_the_views_is_of_what_is_close_by():
+    scene = make_scene('street', SEED, 3)
+    caster = Renderer(scene).caster
+    ahead = []
+    for view in range(60):
+        camera = choose_view(np.random.default_rng(view), scene, caster, SIZE)
+        assert 0.1 <= camera.position[2] <= 2.05
+        ahead.append(caster.first(camera.position[None], camera.rotation[:, 2][None]).distance[0])
+    assert 0.1 < (np.array(ahead) < 2).mean() < 0.5
+    assert np.median(ahead) > 4
+
+
+def test_a_wall_that_fills_the_picture_has_one_depth_and_no_edge():
+    palette = Palette(np.random.default_rng(SEED))
+    wall = Model().add(shapes.box(), palette.paint, (40, 0.2, 40), (0, 3.1, -20))
+    scene = Scene('room', wall, palette, [], None, np.ones((2, 3)), [], [])
+    K = np.array([[40, 0, 31.5], [0, 40, 23.5], [0, 0, 1]])
+    camera = Camera(K, look(np.zeros(3), np.pi / 2, 0.0, 0.0), np.zeros(3), SIZE)
+    colour, depth = Renderer(scene).render(camera, np.random.default_rng(0), 2)
+    assert depth == pytest.approx(np.full(SIZE, 3.0), abs=1e-4)
+    assert colour.min() > 0.3
+    assert colour.std() < 0.05
+
+
+def test_cupboards_hang_over_a_worktop_and_leave_room_on_it():
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        corners = furniture.worktop(rng, Palette(rng)).arrays()[0].reshape(-1, 3)
+        assert abs(corners[:, 2].min()) < 0.02
+        assert 1.2 < corners[:, 2].max() < 2.6
+        # The lower part stands out further than what hangs; nothing is behind the wall.
+        lower, upper = corners[corners[:, 2] < 0.7], corners[corners[:, 2] > 1.7]
+        assert corners[:, 1].max() < 0.38
+        if len(upper):
+            assert upper[:, 1].min() > lower[:, 1].min()
 
 
 def test_a_users_pictures_are_on_the_walls():
