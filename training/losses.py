@@ -17,6 +17,9 @@ from torch import Tensor
 
 # Least mean absolute deviation: below, a map counts as constant (MiDaS's reference code has the same floor).
 _MIN_DEVIATION = 1e-6
+# A pixel is at a step if the second difference of the normalised map is more: slopes have none, however steep. What is
+# within so many pixels of one is near it.
+_STEP, _NEAR = 0.1, 2
 
 
 def _in_float32(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -81,11 +84,39 @@ def normalise(values: Tensor, mask: Tensor) -> Tensor:
     return (centred / deviation.clamp(min=_MIN_DEVIATION)).view_as(values)
 
 
-def _per_image_affine_invariant(prediction: Tensor, target: Tensor, mask: Tensor, trim: float) -> Tensor:
+def near_steps(target: Tensor, mask: Tensor) -> Tensor:
+    """Which pixels are at outlines, where a map jumps by more than a tenth of its mean absolute deviation.
+
+    Args:
+        target: (B, H, W).
+        mask: (B, H, W) bool; a jump counts between valid pixels alone.
+
+    Returns:
+        (B, H, W) bool: within two pixels of a jump.
+    """
+    values, steps = normalise(target, mask), torch.zeros_like(mask)
+    for axis in (1, 2):
+        count = values.shape[axis] - 2
+        if count < 1:
+            continue
+        before, middle, after = (values.narrow(axis, start, count) for start in range(3))
+        known = mask.narrow(axis, 0, count) & mask.narrow(axis, 1, count) & mask.narrow(axis, 2, count)
+        steps.narrow(axis, 1, count).logical_or_(((before + after - 2 * middle).abs() > _STEP) & known)
+    return F.max_pool2d(steps[:, None].float(), 2 * _NEAR + 1, stride=1, padding=_NEAR)[:, 0] > 0
+
+
+def _per_image_affine_invariant(
+    prediction: Tensor, target: Tensor, mask: Tensor, trim: float, edge_weight: float = 0.0
+) -> Tensor:
     if not 0 <= trim < 1:
         raise ValueError(f'trim must be in [0, 1), got {trim}')
+    if not edge_weight >= 0 or (edge_weight and trim):
+        raise ValueError(f'edge_weight must be at least 0, and 0 with a trim, got {edge_weight} with {trim}')
     residual = (normalise(prediction, mask) - normalise(target, mask)).abs().flatten(1)
     valid = mask.flatten(1)
+    if edge_weight:
+        weight = _clean(1 + edge_weight * near_steps(target, mask).to(residual.dtype), mask).flatten(1)
+        return (residual * weight).sum(1) / weight.sum(1).clamp(min=1)
     count = valid.sum(1, keepdim=True)
     kept = count - (count.double() * trim).floor().long()
     chosen = torch.arange(residual.shape[1], device=residual.device) < kept
@@ -93,7 +124,9 @@ def _per_image_affine_invariant(prediction: Tensor, target: Tensor, mask: Tensor
 
 
 @_in_float32
-def affine_invariant_loss(prediction: Tensor, target: Tensor, mask: Tensor, trim: float = 0.0) -> Tensor:
+def affine_invariant_loss(
+    prediction: Tensor, target: Tensor, mask: Tensor, trim: float = 0.0, edge_weight: float = 0.0
+) -> Tensor:
     """Mean absolute error after both maps were normalised (V1 paper, equations 1 to 3).
 
     L = mean_i |d_hat_i - d_hat*_i|, without the floor(trim * n) largest residuals of each image's n valid pixels (V2
@@ -104,14 +137,15 @@ def affine_invariant_loss(prediction: Tensor, target: Tensor, mask: Tensor, trim
         target: (B, H, W) disparity, of any other scale and shift.
         mask: (B, H, W) bool, where the target is known.
         trim: fraction of each image's valid pixels to leave out, 0 to less than 1.
+        edge_weight: how much more a pixel counts that is near_steps of the target, 0 for not more; of no paper.
 
     Returns:
         Scalar.
 
     Raises:
-        ValueError: shapes, the mask's type or trim do not fit.
+        ValueError: shapes, the mask's type or trim do not fit, or both trim and edge_weight are given.
     """
-    return _per_image_affine_invariant(prediction, target, mask, trim).mean()
+    return _per_image_affine_invariant(prediction, target, mask, trim, edge_weight).mean()
 
 
 @_in_float32

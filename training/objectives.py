@@ -92,16 +92,21 @@ Objective = Callable[[nn.Module, Mapping[str, StreamBatch]], Losses]
 
 @dataclass(frozen=True)
 class TeacherObjective:
-    """Labelled images: L_ssi (V1 paper, equations 1 to 3) + gradient_weight * L_gm (V2 paper, section 7.1: 2)."""
+    """Labelled images: L_ssi (V1 paper, equations 1 to 3) + gradient_weight * L_gm (V2 paper, section 7.1: 2).
+
+    edge_weight: of L_ssi, see affine_invariant_loss.
+    """
 
     gradient_weight: float
     trim: float = 0.0
+    edge_weight: float = 0.0
 
     def __call__(self, model: nn.Module, streams: Mapping[str, StreamBatch]) -> Losses:
         """Of the stream `labelled`."""
         batch = streams[LABELLED]
         prediction = model(batch.image).map
-        terms = {'affine': affine_invariant_loss(prediction, batch.target, batch.mask, self.trim)}
+        affine = affine_invariant_loss(prediction, batch.target, batch.mask, self.trim, self.edge_weight)
+        terms = {'affine': affine}
         weights = {'affine': 1.0}
         if self.gradient_weight:
             terms['gradient'] = gradient_matching_loss(prediction, batch.target, batch.mask)
@@ -119,6 +124,7 @@ class StudentObjective:
     equations 5 to 9; V2 paper, section 5.2). V1 has the mean of L_l, L_u and L_feat; V2 has no L_l.
 
     frozen_encoder: as of training.initial.frozen_encoder; None if alignment_weight is 0.
+    edge_weight: of L_l, see affine_invariant_loss.
     """
 
     frozen_encoder: nn.Module | None
@@ -128,6 +134,7 @@ class StudentObjective:
     alignment_weight: float = 0.0
     alignment_margin: float = 0.85
     trim: float = 0.0
+    edge_weight: float = 0.0
 
     def __call__(self, model: nn.Module, streams: Mapping[str, StreamBatch]) -> Losses:
         """Of the streams `unlabelled` and, if it is there, `labelled`."""
@@ -147,7 +154,9 @@ class StudentObjective:
             weights['alignment'] = self.alignment_weight
         if labelled is not None:
             maps[LABELLED] = output.map[count:]
-            terms['labelled'] = affine_invariant_loss(maps[LABELLED], labelled.target, labelled.mask)
+            terms['labelled'] = affine_invariant_loss(
+                maps[LABELLED], labelled.target, labelled.mask, edge_weight=self.edge_weight
+            )
             weights['labelled'] = self.labelled_weight
         return Losses(terms, weights, maps)
 

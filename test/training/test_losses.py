@@ -9,6 +9,7 @@ from training.losses import (
     cutmix_loss,
     feature_alignment_loss,
     gradient_matching_loss,
+    near_steps,
     silog_loss,
 )
 
@@ -125,6 +126,49 @@ def test_trimming_drops_a_tenth_of_each_image():
     assert affine_invariant_loss(target, spoilt, mask, 0.1) < 0.9 * affine_invariant_loss(target, spoilt, mask)
 
 
+def test_outlines_are_where_a_map_jumps_and_not_where_it_slopes():
+    slope = torch.linspace(0, 8, 24).expand(1, 20, 24).clone()
+    assert not near_steps(slope, torch.ones(1, 20, 24, dtype=torch.bool)).any()
+    # A box before the slope, of which one column is unknown.
+    jump, mask = slope.clone(), torch.ones(1, 20, 24, dtype=torch.bool)
+    jump[:, 6:14, 8:16] += 5
+    jump[:, :, 0], mask[:, :, 0] = float('nan'), False
+    found = near_steps(jump, mask)[0]
+    assert found[6:14, 6:10].all()
+    assert found[4:8, 8:16].all()
+    assert not found[:, :5].any()
+    assert not found[:3].any()
+    assert not found[9:11, 11:13].any()
+    assert torch.equal(found, near_steps(0.01 * jump - 3, mask)[0])
+    assert not near_steps(torch.rand(1, 2, 2), mask[:, :2, :2]).any()
+
+
+def test_errors_at_outlines_count_as_much_more_as_they_are_told_to():
+    target, mask = torch.linspace(0, 8, 24).expand(2, 20, 24).clone(), torch.ones(2, 20, 24, dtype=torch.bool)
+    target[:, 6:14, 8:16] += 5
+    mask[1, :, 20:] = False
+    outline = near_steps(target, mask) & mask
+    prediction = torch.from_numpy(np.random.default_rng(0).normal(0, 1, target.shape)).float() + target
+    residual = torch.stack([
+        torch.from_numpy(np.abs(reference_normal(p, m) - reference_normal(t, m)))
+        for p, t, m in zip(prediction.numpy(), target.numpy(), mask.numpy(), strict=True)
+    ])  # fmt: skip
+    weight = (1 + 3 * outline) * mask
+    expected = ((residual * weight).sum((1, 2)) / weight.sum((1, 2))).mean()
+    assert affine_invariant_loss(prediction, target, mask, edge_weight=3.0).item() == pytest.approx(
+        expected.item(), rel=1e-5
+    )
+    plain = affine_invariant_loss(prediction, target, mask)
+    assert affine_invariant_loss(prediction, target, mask, edge_weight=1e-7).item() == pytest.approx(plain.item())
+    # Values under the mask, NaN too, come through neither as value nor as gradient.
+    dirty = torch.where(mask, prediction, torch.full_like(prediction, torch.nan)).requires_grad_()
+    loss = affine_invariant_loss(dirty, torch.where(mask, target, torch.nan), mask, edge_weight=3.0)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    loss.backward()
+    assert torch.isfinite(dirty.grad).all()
+    assert (dirty.grad[~mask] == 0).all()
+
+
 def test_cutmix_is_the_area_weighted_sum_of_two_losses():
     prediction, a, mask_a = tensors(*maps(7))
     _, b, mask_b = tensors(*maps(8))
@@ -150,7 +194,7 @@ def test_feature_alignment_lets_patches_above_the_margin_alone():
     loss = feature_alignment_loss(student, frozen)
     cosine = torch.nn.functional.cosine_similarity(student, frozen, dim=2).detach().double()
     expected = np.mean([(1 - row[row <= 0.85]).mean().item() for row in cosine])
-    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     loss.backward()
     assert not student.grad[:, 3:].any()
     assert student.grad[:, :3].any()
@@ -180,3 +224,6 @@ def test_what_does_not_fit_is_refused():
         gradient_matching_loss(prediction, target, mask.float())
     with pytest.raises(ValueError, match='trim'):
         affine_invariant_loss(prediction, target, mask, trim=1.0)
+    for trim, edge_weight in ((0.0, -1.0), (0.0, float('nan')), (0.1, 1.0)):
+        with pytest.raises(ValueError, match='edge_weight'):
+            affine_invariant_loss(prediction, target, mask, trim, edge_weight)

@@ -78,6 +78,19 @@ def test_the_v2_teacher_adds_twice_the_gradient_matching():
     assert losses.total.item() == pytest.approx(expected.item())
 
 
+def test_outlines_count_more_in_labelled_images_alone():
+    batch, other = stream(0), stream(1)
+    losses = TeacherObjective(gradient_weight=0.0, edge_weight=4.0)(Stub(), {'labelled': batch})
+    expected = affine_invariant_loss(batch.image[:, 0] ** 2, batch.target, batch.mask, edge_weight=4.0)
+    assert losses.total.item() == pytest.approx(expected.item())
+    assert losses.total != affine_invariant_loss(batch.image[:, 0] ** 2, batch.target, batch.mask)
+    student = StudentObjective(None, labelled_weight=1.0, edge_weight=4.0)
+    terms = student(Stub(), {'unlabelled': other, 'labelled': batch}).terms
+    assert terms['labelled'].item() == pytest.approx(expected.item())
+    plain = affine_invariant_loss(other.image[:, 0] ** 2, other.target, other.mask)
+    assert terms['unlabelled'].item() == pytest.approx(plain.item())
+
+
 def test_the_v1_student_has_the_mean_of_three_losses_in_one_forward_pass():
     labelled, unlabelled = stream(1, count=2), stream(2, mixed=True)
     model, frozen = Stub(), FrozenStub()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from training.data.edges import WithoutEdges
 from training.data.readers import READERS
 from training.data.sample import Dataset, Sample
 from training.data.shards import ShardDataset
@@ -29,6 +30,8 @@ class DataSpec:
         labels: of shards, the folder of their pseudo-labels.
         sky: folder of the masks of its sky, the output of the stage `sky`.
         options: what else its reader takes, see there.
+        edge_margin: pixels around jumps of its depth that count as unknown, for sensors whose outlines are not the
+            image's (training.data.edges); 0 for none.
         repeat: how often each of its samples comes in a round of all data, so that a small set counts.
     """
 
@@ -38,6 +41,7 @@ class DataSpec:
     labels: str = free('')
     sky: str = free('')
     options: dict[str, Any] = field(default_factory=dict)
+    edge_margin: int = 0
     repeat: int = 1
 
 
@@ -51,7 +55,11 @@ def make_dataset(spec: DataSpec) -> Dataset:
     """
     if spec.repeat < 1:
         raise RecipeError(f'repeat must be at least 1, got {spec.repeat}')
+    if spec.edge_margin < 0:
+        raise RecipeError(f'edge_margin must be at least 0, got {spec.edge_margin}')
     dataset = _with_sky(spec)
+    if spec.edge_margin:
+        dataset = WithoutEdges(dataset, spec.edge_margin)
     return dataset if spec.repeat == 1 else Concatenation([dataset] * spec.repeat)
 
 

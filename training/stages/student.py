@@ -40,6 +40,7 @@ class Settings(TrainSettings):
     unlabelled_weight: float = 1.0
     gradient_weight: float = 2.0
     trim: float = 0.1
+    edge_weight: float = 0.0
     alignment_weight: float = 1.0
     alignment_margin: float = 0.85
     frozen_encoder: str = free(INITIAL)
@@ -52,7 +53,9 @@ class Settings(TrainSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        not_negative = ('labelled_per_batch', 'labelled_weight', 'gradient_weight', 'alignment_weight')
+        not_negative = (
+            'labelled_per_batch', 'labelled_weight', 'gradient_weight', 'edge_weight', 'alignment_weight',
+        )  # fmt: skip
         self._check(lambda value: value >= 0, 'at least 0', *not_negative)
         self._check(lambda value: value > 0, 'more than 0', 'unlabelled_weight')
         self._check(lambda value: 0 <= value < 1, 'in [0, 1)', 'trim')
@@ -88,6 +91,7 @@ def prepare(settings: Settings) -> Task:
         settings.alignment_weight,
         settings.alignment_margin,
         settings.trim,
+        settings.edge_weight,
     )
     return Task(
         network,

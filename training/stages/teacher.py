@@ -23,6 +23,7 @@ class Settings(TrainSettings):
     data: list[DataSpec] = field(default_factory=list)
     gradient_weight: float = 2.0
     trim: float = 0.0
+    edge_weight: float = 0.0
     strong: bool = False
     zoom: float = 1.0
     flip: float = 0.5
@@ -30,8 +31,10 @@ class Settings(TrainSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check(lambda value: value >= 0, 'at least 0', 'gradient_weight')
+        self._check(lambda value: value >= 0, 'at least 0', 'gradient_weight', 'edge_weight')
         self._check(lambda value: 0 <= value < 1, 'in [0, 1)', 'trim')
+        if self.trim and self.edge_weight:
+            raise ValueError('trim and edge_weight do not go together: residuals at outlines are the largest')
         self._check(lambda value: 0 < value <= 1, 'in (0, 1]', 'zoom')
         self._check(lambda value: 0 <= value <= 1, 'in [0, 1]', 'flip')
 
@@ -56,7 +59,7 @@ def prepare(settings: Settings) -> Task:
     return Task(
         network,
         [Stream(LABELLED, dataset, settings.batch_size, view)],
-        TeacherObjective(settings.gradient_weight, settings.trim),
+        TeacherObjective(settings.gradient_weight, settings.trim, settings.edge_weight),
         {'data': dataset.fingerprint, 'initial_weights': weights_fingerprint(network)},
         licence=network.source.licence,
         validation=relative_validation(settings, network.multiple),

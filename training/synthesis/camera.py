@@ -14,9 +14,6 @@ _TRIES = 24
 _COARSE = (12, 16)
 _MOST_SKY = 0.6
 _HIGHEST = 0.35  # radians above the horizon
-# The share of views for which the camera goes up to what it looks at, and how far from it it stops, metres.
-_CLOSER = 0.25
-_NEAR = (0.6, 2.0)
 
 
 @dataclass(frozen=True)
@@ -78,34 +75,20 @@ def _point(rng: np.random.Generator, boxes: list[Box]) -> np.ndarray:
     return rng.uniform(low, high)
 
 
-def _closer(rng: np.random.Generator, scene: Scene, caster: Caster, eye: np.ndarray, forward: np.ndarray) -> np.ndarray:
-    """The place before what is ahead, at a height at which cameras are; the same place if there is nothing ahead."""
-    way = float(caster.first(eye[None], forward[None]).distance[0]) - rng.uniform(*_NEAR)
-    lowest, highest = min(low[2] for low, _ in scene.eyes), max(high[2] for _, high in scene.eyes)
-    rise = (highest if forward[2] > 0 else lowest) - eye[2]
-    if rise != 0:
-        way = min(way, rise / forward[2])
-    return eye + forward * max(way, 0.0) if np.isfinite(way) else eye
-
-
 def choose_view(rng: np.random.Generator, scene: Scene, caster: Caster, size: tuple[int, int]) -> Camera:
     """A view of the scene that is not blocked: the first good one of some tries, else the best of them."""
     best, best_score = None, -np.inf
-    closer = rng.random() < _CLOSER
     for _ in range(_TRIES):
         eye, target = _point(rng, scene.eyes), _point(rng, scene.targets)
         ahead = target - eye
         yaw = np.arctan2(ahead[1], ahead[0]) + rng.normal(0, 0.1)
         pitch = np.clip(np.arctan2(ahead[2], np.hypot(*ahead[:2])) + rng.normal(0, 0.06), -1.3, _HIGHEST)
-        rotation = look(eye, yaw, pitch, rng.normal(0, 0.05))
-        if closer:
-            eye = _closer(rng, scene, caster, eye, rotation[:, 2])
-        camera = Camera(intrinsics(rng, size), rotation, eye, size)
+        camera = Camera(intrinsics(rng, size), look(eye, yaw, pitch, rng.normal(0, 0.05)), eye, size)
         coarse = camera.at_size(_COARSE)
         directions, _ = coarse.rays(coarse.pixels())
         distance = caster.first(np.broadcast_to(eye, directions.shape), directions).distance
         near = np.quantile(np.minimum(distance, 1e3), [0.0, 0.35])
-        score = min(1.0, near[0] / scene.clearance, near[1] / ((1 if closer else 3) * scene.clearance))
+        score = min(1.0, near[0] / scene.clearance, near[1] / (3 * scene.clearance))
         score -= float(np.isinf(distance).mean() > _MOST_SKY)
         if score > best_score:
             best, best_score = camera, score

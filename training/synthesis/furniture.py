@@ -179,68 +179,25 @@ def _fill(rng: Rng, palette: Palette, model: Model, width: float, depth: float, 
         x += 2 * half + rng.uniform(0.01, 0.2)
 
 
-def _fronts(rng: Rng, palette: Palette, model: Model, finish: tuple[int, np.ndarray], size: tuple[float, float],
-            at: tuple[float, float, float], rows: int = 1) -> None:  # fmt: skip
-    """Doors or drawers with grips over a front of width and height `size` whose lower edge's middle is `at`."""
-    width, height = size
-    columns, front = max(1, round(width / 0.5)), finish[1] * rng.uniform(0.8, 1.1)
-    wide, high = width / columns, height / rows
-    for column in range(columns):
-        for row in range(rows):
-            x, z = at[0] + (column + 0.5) * wide - width / 2, at[2] + row * high + 0.012
-            model.add(shapes.box(), finish[0], (wide - 0.02, 0.03, high - 0.024), (x, at[1], z), tint=front)
-            grip = (x + 0.35 * wide, at[1] - 0.03, z + 0.45 * high)
-            model.add(shapes.cylinder(8), palette.metal, (0.02, 0.02, min(0.12, 0.3 * high)), grip)
-
-
 def cabinet(rng: Rng, palette: Palette) -> Model:
     """A cupboard, wardrobe, fridge or chest of drawers."""
     model, (material, tint) = Model(), surface(rng, palette)
     width, depth = rng.uniform(0.5, 1.6), rng.uniform(0.4, 0.65)
     height = rng.choice([rng.uniform(0.5, 1.0), rng.uniform(1.6, 2.2)])
     model.add(shapes.box(), material, (width, depth, height), tint=tint)
-    rows = 1 if height > 1.2 else int(rng.integers(1, 4))
-    _fronts(rng, palette, model, (material, tint), (width, height), (0.0, -depth / 2, 0.0), rows)
+    columns, rows = (max(1, round(width / 0.5)), 1 if height > 1.2 else int(rng.integers(1, 4)))
+    front = tint * rng.uniform(0.8, 1.1)
+    for column in range(columns):
+        for row in range(rows):
+            wide, high = width / columns, height / rows
+            at = ((column + 0.5) * wide - width / 2, -depth / 2, row * high + 0.012)
+            model.add(shapes.box(), material, (wide - 0.02, 0.03, high - 0.024), at, tint=front)
+            grip = (at[0] + 0.35 * wide, -depth / 2 - 0.03, at[2] + 0.45 * high)
+            model.add(shapes.cylinder(8), palette.metal, (0.02, 0.02, min(0.12, 0.3 * high)), grip)
     if height < 1.2:
         for _ in range(int(rng.integers(0, 5))):
             at = (rng.uniform(-0.4, 0.4) * width, rng.uniform(-0.3, 0.3) * depth, height)
             model.place(small_object(rng, palette), at, rng.uniform(0, 6.3))
-    return model
-
-
-def worktop(rng: Rng, palette: Palette) -> Model:
-    """A kitchen unit or workbench with cupboards over it: what is higher up is nearer there."""
-    model, finish = Model(), surface(rng, palette)
-    width, depth, top = rng.uniform(1.2, 3.4), rng.uniform(0.55, 0.75), rng.uniform(0.75, 0.95)
-    back = depth / 2
-    model.add(shapes.box(), finish[0], (width, depth - 0.05, top - 0.04), (0, 0.025, 0), tint=finish[1])
-    _fronts(rng, palette, model, finish, (width, top - 0.04), (0, 0.05 - back, 0), int(rng.integers(1, 4)))
-    slab, slab_tint = surface(rng, palette)
-    model.add(shapes.box(), slab, (width, depth, 0.04), (0, 0, top - 0.04), tint=slab_tint)
-    low, high, over = top + rng.uniform(0.4, 0.65), rng.uniform(0.35, 0.95), rng.uniform(0.28, 0.45)
-    splash, splash_tint = (palette.wall(), np.ones(3)) if rng.random() < 0.5 else (palette.paint, colour(rng))
-    model.add(shapes.box(), splash, (width, 0.01, low - top), (0, back - 0.005, top), tint=splash_tint)
-    upper = finish if rng.random() < 0.6 else surface(rng, palette)
-    for part in range(parts := int(rng.integers(1, 4))):
-        wide = width / parts
-        x, choice = (part + 0.5) * wide - width / 2, rng.random()
-        if choice < 0.7:
-            at = (x, back - over / 2, low)
-            model.add(shapes.box(), upper[0], (wide, over, high), at, tint=upper[1])
-            _fronts(rng, palette, model, upper, (wide, high), (x, back - over, low))
-        elif choice < 0.85:  # an open shelf
-            model.add(shapes.box(), upper[0], (wide, over, 0.025), (x, back - over / 2, low), tint=upper[1])
-            things = Model()
-            _fill(rng, palette, things, wide, over, low + 0.025, high)
-            model.place(things, (x, back - over / 2, 0))
-    for _ in range(int(width * rng.uniform(0, 7))):
-        at = (rng.uniform(-0.46, 0.46) * width, rng.uniform(-0.35, 0.4) * depth, top)
-        model.place(small_object(rng, palette), at, rng.uniform(0, 6.3))
-    if rng.random() < 0.4:  # a fridge or a wardrobe beside it
-        tall, wide = rng.uniform(1.6, 2.1), rng.uniform(0.5, 0.7)
-        x = rng.choice([-1, 1]) * (width + wide) / 2
-        model.add(shapes.box(), finish[0], (wide, depth - 0.05, tall), (x, 0.025, 0), tint=finish[1])
-        _fronts(rng, palette, model, finish, (wide, tall), (x, 0.05 - back, 0), int(rng.integers(1, 3)))
     return model
 
 

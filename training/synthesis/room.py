@@ -12,8 +12,6 @@ from training.synthesis.world import Light, Scene
 
 Rng = np.random.Generator
 _TRIES = 30
-# The share of rooms with a kitchen unit or workbench.
-_WORKTOPS = 0.35
 
 
 def _light(rng: Rng, palette: Palette, model: Model, spots: list[tuple[float, float]], height: float, windows: bool,
@@ -38,19 +36,16 @@ def room(rng: Rng, palette: Palette) -> Scene:
     width, depth, height = rng.uniform(2.8, 8.0), rng.uniform(2.8, 7.0), rng.uniform(2.3, 3.2)
     shares = tuple(rng.permutation([0.75, 0.4, 0.0, 0.0]))
     model, windows = interior.box_room(rng, palette, width, depth, height, shares, 0.35)
-    taken: list[tuple[float, float, float, float]] = []
-    aims = [([0.0, 0.0, 0.0], [width, depth, min(1.9, height)])]
-    if rng.random() < _WORKTOPS and _against_wall(rng, furniture.worktop(rng, palette), model, taken, width, depth):
-        left, right, low, high = taken[-1]
-        aims.append(([left, low, 0.7], [right, high, 1.7]))
-    _furnish(rng, palette, model, taken, width, depth)
+    _furnish(rng, palette, model, width, depth)
     spots = [(width / 2, depth / 2)] if width < 5 else [(width * 0.28, depth / 2), (width * 0.72, depth / 2)]
     lights, sky, ambient = _light(rng, palette, model, spots, height, windows, (width, depth))
     inside = ([0.35, 0.35, 0.1], [width - 0.35, depth - 0.35, 2.0])
-    return Scene('room', model, palette, lights, sky, ambient, [inside], aims, clearance=0.3)
+    aims = ([0.0, 0.0, 0.0], [width, depth, min(1.9, height)])
+    return Scene('room', model, palette, lights, sky, ambient, [inside], [aims], clearance=0.3)
 
 
-def _furnish(rng: Rng, palette: Palette, model: Model, taken: list, width: float, depth: float) -> None:
+def _furnish(rng: Rng, palette: Palette, model: Model, width: float, depth: float) -> None:
+    taken: list[tuple[float, float, float, float]] = []
     crowded = rng.uniform(0.6, 1.7)
     if rng.random() < 0.5:  # a carpet
         size = (rng.uniform(1.2, 2.5), rng.uniform(1.0, 2.0), 0.012)
@@ -93,15 +88,14 @@ def _put(model: Model, piece: Model, taken: list[tuple[float, float, float, floa
     return True
 
 
-def _against_wall(rng: Rng, piece: Model, model: Model, taken: list, width: float, depth: float) -> bool:
+def _against_wall(rng: Rng, piece: Model, model: Model, taken: list, width: float, depth: float) -> None:
     back = float(piece.bounds()[1][1]) + 0.03
     for _ in range(_TRIES // 3):
         side = int(rng.integers(4))
         x, y = rng.uniform(0.3, width - 0.3), rng.uniform(0.3, depth - 0.3)
         at = ((x, depth - back), (width - back, y), (x, back), (back, y))[side]
         if _put(model, piece, taken, at, -side * np.pi / 2, (width, depth)):
-            return True
-    return False
+            return
 
 
 def _anywhere(rng: Rng, piece: Model, model: Model, taken: list, width: float, depth: float) -> None:

@@ -37,6 +37,23 @@ def test_a_small_set_can_count_several_times(tmp_path):
         make_datasets([few])
 
 
+def test_what_is_around_jumps_of_the_depth_can_be_left_out(tmp_path):
+    depth = np.where(np.arange(40) < 20, 1.0, 2.0).astype(np.float32) * np.ones((30, 1), np.float32)
+    sample = Sample('x', np.zeros((30, 40, 3), np.uint8), depth=depth)
+    ShardWriter(Folder(tmp_path)).write('train-000000', [('x', encode_sample(sample))])
+    spec = DataSpec('shards', str(tmp_path))
+    whole, spec.edge_margin = make_dataset(spec), 5
+    part = make_dataset(spec)
+    assert np.isnan(whole[0].depth).sum() == 0
+    assert 10 * 30 <= np.isnan(part[0].depth).sum() <= 20 * 30
+    assert (len(part), part.key(0), part.name, part.shard_sizes) == (1, 'x', whole.name, whole.shard_sizes)
+    spec.edge_margin = 6
+    assert len({whole.fingerprint, part.fingerprint, make_dataset(spec).fingerprint}) == 3
+    spec.edge_margin = -1
+    with pytest.raises(RecipeError, match='edge_margin must be at least 0, got -1'):
+        make_dataset(spec)
+
+
 def test_what_does_not_go_together_is_refused(tmp_path):
     with pytest.raises(RecipeError, match=r'unknown type of data .*shards, .*hypersim'):
         make_dataset(DataSpec('imagenet', str(tmp_path)))
