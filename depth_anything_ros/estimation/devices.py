@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,6 +70,11 @@ def cpu_computes_bf16() -> bool:
         return False
     flags = set(text.split())
     return bool(flags & {'amx_bf16', 'avx512_bf16', 'bf16'})
+
+
+def usable_cores() -> int:
+    """How many of the processor's cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def has_cpp_compiler() -> bool:

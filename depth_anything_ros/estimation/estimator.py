@@ -103,13 +103,13 @@ class DepthEstimator:
         return self._backend.name
 
     @property
-    def prefers_batches(self) -> bool:
-        """Whether images that wait together are better predicted together.
+    def most_at_once(self) -> int | None:
+        """How many of the images that wait together are better predicted together; None: all of them.
 
-        Not on a CPU, where that takes as long, or longer (tiny, four images of 640x480: 0.53 s against 0.35 s), and the
-        first is ready only with the last.
+        On a CPU one, and with OpenVINO and a small network as many as there are cores: else together they take as long
+        as one after another, or longer, and the first is ready only with the last. It may change with the backend.
         """
-        return self.device.type != 'cpu'
+        return self._backend.parallel if self.device.type == 'cpu' else None
 
     @property
     def keeps_on_device(self) -> bool:

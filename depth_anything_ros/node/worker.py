@@ -20,9 +20,9 @@ _JOIN_S = 30.0
 class Worker:
     """Takes the newest frame of every camera that has one, and predicts those of one size in one batch.
 
-    Where batches do not pay it takes one frame at a time, of the camera that waits longest: so each is the newest when
-    its turn comes. It never waits for a frame that is not there, and a frame that cannot be predicted does not harm
-    those beside it.
+    It takes as many as pay in a batch, one at least, of the cameras that wait longest: so each is the newest when its
+    turn comes. On the host those of a batch are finished side by side. It never waits for a frame that is not there,
+    and a frame that cannot be predicted does not harm those beside it.
     """
 
     def __init__(self, estimator: DepthEstimator, logger) -> None:
@@ -51,8 +51,7 @@ class Worker:
         self._slot = self._thread = None
 
     def _work(self, slot: Latest[Stream, Frame]) -> None:
-        most = None if self._estimator.prefers_batches else 1
-        while (frames := slot.take(most)) is not None:
+        while (frames := slot.take(self._estimator.most_at_once)) is not None:
             jobs = [job for stream, frame in frames.items() if (job := _prepared(stream, frame)) is not None]
             for batch in _batches(jobs):
                 if slot.closed:
@@ -71,11 +70,18 @@ class Worker:
             for job in batch:
                 self._process([job])
             return
-        for job, prediction in zip(batch, predictions, strict=True):
-            try:
-                job.stream.finish(job, prediction)
-            except Exception as error:  # as above
-                job.stream.reject(error)
+        first, *others = zip(batch, predictions, strict=True)
+        if self._estimator.keeps_on_device:  # which does in turn what it is told
+            for work in (first, *others):
+                _finish(*work)
+            return
+        # Each is of another camera, which has all that it needs to itself.
+        threads = [Thread(target=_finish, args=work, name='finish', daemon=True) for work in others]
+        for thread in threads:
+            thread.start()
+        _finish(*first)
+        for thread in threads:
+            thread.join()
 
     def _predict(self, batch: list[Job]) -> list[Prediction] | list[None]:
         images, first = [job.image for job in batch], batch[0]
@@ -99,6 +105,13 @@ def _prepared(stream: Stream, frame: Frame) -> Job | None:
     except Exception as error:  # as above
         stream.reject(error)
         return None
+
+
+def _finish(job: Job, prediction: Prediction | None) -> None:
+    try:
+        job.stream.finish(job, prediction)
+    except Exception as error:  # as above
+        job.stream.reject(error)
 
 
 def _batches(jobs: Iterable[Job]) -> Iterable[list[Job]]:

@@ -84,6 +84,29 @@ def test_a_broken_cache_entry_is_rebuilt(backend, request, cache, lite, picture,
     assert entry.stat().st_size > 5000
 
 
+def test_openvino_runs_images_of_a_small_network_side_by_side(openvino, cache, lite, picture, monkeypatch):
+    monkeypatch.setattr(openvino_compiler, 'usable_cores', lambda: 3)
+    network, images = lite(), [picture(48, 64, seed=seed) for seed in range(4)]
+    ours = estimate(network, backend='openvino')
+    assert ours.most_at_once == 3
+    alone = [ours(image).values for image in images]
+    assert not np.array_equal(alone[0], alone[1])
+    for count in (2, 3, 2):
+        for found, expected in zip(ours.predict(images[:count]), alone, strict=False):
+            np.testing.assert_array_equal(found.values, expected)
+    # What is kept is the network for one image, whatever their number.
+    assert len(list(cache.glob('*.openvino'))) == 1
+    # More than there are cores are a batch as of any network.
+    for found, expected in zip(ours.predict(images), alone, strict=True):
+        np.testing.assert_allclose(found.values, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_cpu_has_one_image_at_once_but_of_a_small_network_by_openvino(openvino, lite):
+    assert estimate(lite(), backend='torch').most_at_once == 1
+    assert estimate('untrained-small', backend='openvino', input_size=42).most_at_once == 1
+    assert estimate(lite(), backend='auto').most_at_once == openvino_compiler.usable_cores()
+
+
 def test_an_unwritable_cache_does_not_stop_a_backend(openvino, cache, lite, picture, caplog):
     cache.write_text('no folder')
     image = picture()

@@ -28,6 +28,7 @@ from depth_anything_ros.estimation import DepthEstimator, NonFinitePredictionErr
 from depth_anything_ros.node.depth_node import DepthNode
 from depth_anything_ros.node.parameters import SettingsError
 from depth_anything_ros.node.settings import Settings, declarations
+from depth_anything_ros.node.stream import Stream
 
 METRES = 'v2-small-indoor'
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -109,7 +110,7 @@ def run_cameras():
 @pytest.fixture
 def batching(monkeypatch):
     """What is true of a GPU, on this CPU."""
-    monkeypatch.setattr(DepthEstimator, 'prefers_batches', True)
+    monkeypatch.setattr(DepthEstimator, 'most_at_once', None)
 
 
 class Rounds:
@@ -206,6 +207,27 @@ def test_a_cpu_takes_one_frame_at_a_time_of_the_camera_that_waits_longest(run_ca
         np.testing.assert_array_equal(batch, [expected])
 
 
+def test_frames_of_one_batch_are_finished_side_by_side_and_a_bad_one_harms_no_other(batching, run_cameras, monkeypatch):
+    node, front, left = run_cameras(['relative/image'])
+    rounds, finish, both = Rounds(node, monkeypatch), Stream.finish, threading.Barrier(2)
+
+    def finish_together(stream, job, prediction):
+        if len(rounds.batches[-1]) == 2:
+            both.wait(WAIT_S)
+            if job.image.max() == 77:
+                raise RuntimeError('no memory')
+        finish(stream, job, prediction)
+
+    monkeypatch.setattr(Stream, 'finish', finish_together)
+    stamps = rounds.together(
+        front.send, (left, left.send), (front, lambda: front.send(np.full((48, 64, 3), 77, np.uint8)))
+    )
+    left.answer('relative/image', stamps[1])
+    front.wait_for_count('failed', 1)
+    assert [len(batch) for batch in rounds.batches] == [1, 2]
+    front.answer('relative/image', front.send())
+
+
 def test_frames_of_different_sizes_that_wait_together_are_predicted_one_after_the_other(
     batching, run_cameras, monkeypatch
 ):
@@ -219,9 +241,9 @@ def test_frames_of_different_sizes_that_wait_together_are_predicted_one_after_th
     assert [[image.shape[0] for image in batch] for batch in rounds.batches] == [[48], [60], [48]]
 
 
-@pytest.mark.parametrize('in_batches', [False, True])
-def test_a_camera_that_floods_the_node_does_not_starve_the_other(run_cameras, monkeypatch, in_batches):
-    monkeypatch.setattr(DepthEstimator, 'prefers_batches', in_batches)
+@pytest.mark.parametrize('most', [1, 2, None])
+def test_a_camera_that_floods_the_node_does_not_starve_the_other(run_cameras, monkeypatch, most):
+    monkeypatch.setattr(DepthEstimator, 'most_at_once', most)
     _, front, left = run_cameras(['relative/image'])
     done = threading.Event()
 

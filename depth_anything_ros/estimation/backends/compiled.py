@@ -16,8 +16,8 @@ from depth_anything_ros.network import DepthAnything
 
 _log = logging.getLogger(__name__)
 
-# A compiled network serves one input size; a robot rarely has more cameras' sizes than this.
-_COMPILED_SIZES = 4
+# A compiled network serves one input size and number of images; a robot rarely has more of them than this.
+_COMPILED_SIZES = 8
 
 
 class CompiledBackend:
@@ -29,7 +29,7 @@ class CompiledBackend:
 
     def __init__(self, network: DepthAnything, compiler: Compiler, reason: str) -> None:
         self.name, self.device, self.hardware = compiler.name, compiler.device, compiler.hardware
-        self.precision, self.reason = compiler.precisions[0], reason
+        self.precision, self.reason, self.parallel = compiler.precisions[0], reason, compiler.parallel
         self._compiler = compiler
         self._reference = forward(network.to(compiler.device).eval(), compiler.device, 'fp32')
         self._runs: LRUCache[tuple[int, ...], tuple[str, Run]] = LRUCache(_COMPILED_SIZES)
@@ -91,6 +91,11 @@ class AutoBackend:
     def precision(self) -> str:
         """Of what ran last."""
         return self._current.precision
+
+    @property
+    def parallel(self) -> int:
+        """Of what ran last."""
+        return self._current.parallel
 
     @property
     def reason(self) -> str:

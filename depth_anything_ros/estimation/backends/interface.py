@@ -23,7 +23,9 @@ class Backend(Protocol):
     """Runs the network, and says on what; both tensors are on `device`.
 
     name: the backend. device: where its tensors are. hardware: what computes, as users name devices. precision: what
-    it computes in. reason: why it is this one, in words. All but the device may change from call to call.
+    it computes in. reason: why it is this one, in words. parallel: how many images it runs side by side on a CPU, each
+    on cores of its own, for more images a second than one after another; 1 where that is not so. All but the device
+    may change from call to call.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Backend(Protocol):
     hardware: str
     precision: str
     reason: str
+    parallel: int
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """Run; raises BackendUnavailableError if this input cannot be served."""
@@ -42,12 +45,13 @@ class Backend(Protocol):
 class Compiler(Protocol):
     """Makes a network ready for one input size at a time.
 
-    name, device, hardware: as of a Backend. precisions: those to try, best first.
+    name, device, hardware, parallel: as of a Backend. precisions: those to try, best first.
     """
 
     name: str
     device: torch.device
     hardware: str
+    parallel: int
     precisions: tuple[str, ...]
 
     def compile(self, batch: torch.Tensor, precision: str) -> Run:

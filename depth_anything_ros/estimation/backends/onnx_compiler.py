@@ -31,6 +31,7 @@ class OnnxRuntimeCompiler:
     """ONNX Runtime. The first of PROVIDERS that is installed and takes the network runs it."""
 
     name = 'onnxruntime'
+    parallel = 1
 
     def __init__(self, network: DepthAnything, target: Target, precision: str) -> None:
         try:

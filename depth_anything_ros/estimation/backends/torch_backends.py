@@ -76,6 +76,7 @@ class EagerBackend:
     """
 
     name = 'torch'
+    parallel = 1
 
     def __init__(self, network: nn.Module, target: Target, precision: str, reason: str) -> None:
         self.device, self.hardware, self.reason = target.tensors, str(target.tensors), reason
@@ -130,6 +131,7 @@ class InductorCompiler:
     """torch.compile, and on CUDA a graph of what it makes."""
 
     name = 'torch-compile'
+    parallel = 1
 
     def __init__(self, network: nn.Module, target: Target, precision: str) -> None:
         if target.tensors.type == 'cpu' and not has_cpp_compiler():
