@@ -84,17 +84,17 @@ def normalise(values: Tensor, mask: Tensor) -> Tensor:
     return (centred / deviation.clamp(min=_MIN_DEVIATION)).view_as(values)
 
 
-def near_steps(target: Tensor, mask: Tensor) -> Tensor:
+def near_steps(values: Tensor, mask: Tensor) -> Tensor:
     """Which pixels are at outlines, where a map jumps by more than a tenth of its mean absolute deviation.
 
     Args:
-        target: (B, H, W).
+        values: (B, H, W), what normalise makes of the map.
         mask: (B, H, W) bool; a jump counts between valid pixels alone.
 
     Returns:
         (B, H, W) bool: within two pixels of a jump.
     """
-    values, steps = normalise(target, mask), torch.zeros_like(mask)
+    steps = torch.zeros_like(mask)
     for axis in (1, 2):
         count = values.shape[axis] - 2
         if count < 1:
@@ -112,10 +112,11 @@ def _per_image_affine_invariant(
         raise ValueError(f'trim must be in [0, 1), got {trim}')
     if not edge_weight >= 0 or (edge_weight and trim):
         raise ValueError(f'edge_weight must be at least 0, and 0 with a trim, got {edge_weight} with {trim}')
-    residual = (normalise(prediction, mask) - normalise(target, mask)).abs().flatten(1)
+    expected = normalise(target, mask)
+    residual = (normalise(prediction, mask) - expected).abs().flatten(1)
     valid = mask.flatten(1)
     if edge_weight:
-        weight = _clean(1 + edge_weight * near_steps(target, mask).to(residual.dtype), mask).flatten(1)
+        weight = _clean(1 + edge_weight * near_steps(expected, mask).to(residual.dtype), mask).flatten(1)
         return (residual * weight).sum(1) / weight.sum(1).clamp(min=1)
     count = valid.sum(1, keepdim=True)
     kept = count - (count.double() * trim).floor().long()

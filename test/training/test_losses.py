@@ -10,6 +10,7 @@ from training.losses import (
     feature_alignment_loss,
     gradient_matching_loss,
     near_steps,
+    normalise,
     silog_loss,
 )
 
@@ -22,6 +23,10 @@ def maps(seed, batch=3, height=20, width=27):
 
 def tensors(*arrays):
     return [torch.from_numpy(a) if a.dtype == bool else torch.from_numpy(a).float() for a in arrays]
+
+
+def outlines(target, mask):
+    return near_steps(normalise(target, mask), mask)
 
 
 def reference_normal(values, mask):
@@ -128,26 +133,26 @@ def test_trimming_drops_a_tenth_of_each_image():
 
 def test_outlines_are_where_a_map_jumps_and_not_where_it_slopes():
     slope = torch.linspace(0, 8, 24).expand(1, 20, 24).clone()
-    assert not near_steps(slope, torch.ones(1, 20, 24, dtype=torch.bool)).any()
+    assert not outlines(slope, torch.ones(1, 20, 24, dtype=torch.bool)).any()
     # A box before the slope, of which one column is unknown.
     jump, mask = slope.clone(), torch.ones(1, 20, 24, dtype=torch.bool)
     jump[:, 6:14, 8:16] += 5
     jump[:, :, 0], mask[:, :, 0] = float('nan'), False
-    found = near_steps(jump, mask)[0]
+    found = outlines(jump, mask)[0]
     assert found[6:14, 6:10].all()
     assert found[4:8, 8:16].all()
     assert not found[:, :5].any()
     assert not found[:3].any()
     assert not found[9:11, 11:13].any()
-    assert torch.equal(found, near_steps(0.01 * jump - 3, mask)[0])
-    assert not near_steps(torch.rand(1, 2, 2), mask[:, :2, :2]).any()
+    assert torch.equal(found, outlines(0.01 * jump - 3, mask)[0])
+    assert not outlines(torch.rand(1, 2, 2), mask[:, :2, :2]).any()
 
 
 def test_errors_at_outlines_count_as_much_more_as_they_are_told_to():
     target, mask = torch.linspace(0, 8, 24).expand(2, 20, 24).clone(), torch.ones(2, 20, 24, dtype=torch.bool)
     target[:, 6:14, 8:16] += 5
     mask[1, :, 20:] = False
-    outline = near_steps(target, mask) & mask
+    outline = outlines(target, mask) & mask
     prediction = torch.from_numpy(np.random.default_rng(0).normal(0, 1, target.shape)).float() + target
     residual = torch.stack([
         torch.from_numpy(np.abs(reference_normal(p, m) - reference_normal(t, m)))
