@@ -7,7 +7,7 @@ import dataclasses
 import cv2
 import numpy as np
 
-from training.data.sample import Dataset, Sample
+from training.data.sample import Dataset, Derived, Sample
 from training.errors import BadSampleError
 from training.files import fingerprint
 
@@ -16,7 +16,7 @@ from training.files import fingerprint
 _WINDOW, _JUMP = 7, 1.15
 
 
-class WithoutEdges(Dataset):
+class WithoutEdges(Derived):
     """A data set whose depth is unknown around its jumps.
 
     A network that is shown outlines in the wrong place learns that they may be anywhere near, and blurs its own.
@@ -24,21 +24,8 @@ class WithoutEdges(Dataset):
 
     def __init__(self, dataset: Dataset, margin: int) -> None:
         """Wrap a data set; margin: see without_edges."""
-        self.name = dataset.name
-        self._dataset, self._margin = dataset, margin
-
-    def __len__(self) -> int:
-        """Number of samples."""
-        return len(self._dataset)
-
-    def key(self, index: int) -> str:
-        """That of the data set."""
-        return self._dataset.key(index)
-
-    @property
-    def shard_sizes(self) -> list[int]:
-        """Those of the data set."""
-        return self._dataset.shard_sizes
+        super().__init__(dataset)
+        self._margin = margin
 
     @property
     def fingerprint(self) -> str:

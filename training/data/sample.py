@@ -95,3 +95,27 @@ class Dataset(ABC):
     def shard_sizes(self) -> list[int]:
         """Number of samples in each run of neighbours that are fast to read together; one run unless overridden."""
         return [len(self)]
+
+
+class Derived(Dataset):
+    """A data set whose samples are made of those of another, one of each, under the same keys.
+
+    A subclass says in `__getitem__` what it makes of a sample of `_dataset`, and has a fingerprint of its own.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.name = dataset.name
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        """Number of samples, also of those of which nothing can be made."""
+        return len(self._dataset)
+
+    def key(self, index: int) -> str:
+        """That of the data set."""
+        return self._dataset.key(index)
+
+    @property
+    def shard_sizes(self) -> list[int]:
+        """Those of the data set."""
+        return self._dataset.shard_sizes

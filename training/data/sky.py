@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 
-from training.data.sample import Dataset, Sample
+from training.data.sample import Dataset, Derived, Sample
 from training.data.shards import decode_grey, parts_by_key
 from training.errors import BadSampleError, DataError, MismatchError
 from training.files import Folder, fingerprint
@@ -22,7 +22,7 @@ def shard_name(number: int) -> str:
     return f'sky-{number:06d}'
 
 
-class WithSky(Dataset):
+class WithSky(Derived):
     """A data set whose samples know where the sky is: infinitely far.
 
     There, depth is +Inf, so that its disparity is 0 and valid, as V1 and MiDaS have it. Disparity is 0 too; where a
@@ -40,8 +40,8 @@ class WithSky(Dataset):
             DataError: there are no masks.
             MismatchError: they are of other samples, or not finished.
         """
-        self.name = dataset.name
-        self._dataset, self._masks = dataset, Folder(masks)
+        super().__init__(dataset)
+        self._masks = Folder(masks)
         if not self._masks.exists(MANIFEST):
             raise DataError(
                 f'{self._masks.url}: no masks of the sky of {dataset.name} here: make them with the stage sky, '
@@ -55,19 +55,6 @@ class WithSky(Dataset):
             )
         self._shard_size = manifest['recipe']['shard_size']
         self._fingerprint = fingerprint([dataset.fingerprint, manifest['masks']])
-
-    def __len__(self) -> int:
-        """Number of samples, also of those without a mask."""
-        return len(self._dataset)
-
-    def key(self, index: int) -> str:
-        """That of the data set."""
-        return self._dataset.key(index)
-
-    @property
-    def shard_sizes(self) -> list[int]:
-        """Those of the data set."""
-        return self._dataset.shard_sizes
 
     @property
     def fingerprint(self) -> str:
