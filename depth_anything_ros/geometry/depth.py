@@ -41,9 +41,11 @@ def _edges(depth: np.ndarray, rows: slice, ratio: np.float32) -> np.ndarray:
     above = min(rows.start, 1)
     band = depth[rows.start - above : rows.stop + 1]
     valid = band > 0
-    # OpenCV's minimum and maximum are undefined for NaN: give them the values that never win. Its default
-    # border for the minimum is the largest finite number, which would win over +Inf.
-    nearest, farthest = np.where(valid, band, np.float32(np.inf)), np.where(valid, band, np.float32(0.0))
+    nearest = farthest = band
+    if not valid.all():
+        # OpenCV's minimum and maximum are undefined for NaN: give them the values that never win.
+        nearest, farthest = np.where(valid, band, np.float32(np.inf)), np.where(valid, band, np.float32(0.0))
+    # OpenCV's default border for the minimum is the largest finite number, which would win over +Inf.
     nearest = cv2.erode(nearest, _NEIGHBOURS, borderType=cv2.BORDER_REPLICATE)
     farthest = cv2.dilate(farthest, _NEIGHBOURS, borderType=cv2.BORDER_REPLICATE)
     own = slice(above, above + rows.stop - rows.start)

@@ -62,6 +62,9 @@ class OpenVinoCompiler:
         count = len(batch) // shape[0]
         hints = {'NUM_STREAMS': count} if count > 1 else {'PERFORMANCE_HINT': 'LATENCY'}
         hints['INFERENCE_PRECISION_HINT'] = _HINTS[precision]
+        if self._device == 'CPU':
+            # A thread bound to a core waits there for whatever else runs on it, and all others then wait for that one.
+            hints['ENABLE_CPU_PINNING'] = False
         model = unpack_openvino(self._content(shape, precision))
         try:
             compiled = openvino_core().compile_model(model, self._device, hints)
