@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
 from time import monotonic
@@ -77,8 +78,10 @@ class FrameStatistics:
             self._count('failed' if failed else 'rejected')
             self._last_rejection = reason
 
-    def status(self, name: str, *, active: bool, enabled: bool, hardware_id: str) -> DiagnosticStatus:
-        """Rate, latency, counts, and what is wrong, if anything."""
+    def status(
+        self, name: str, *, active: bool, enabled: bool, unheard: Sequence[str], hardware_id: str
+    ) -> DiagnosticStatus:
+        """Rate, latency, counts, and what is wrong, if anything. unheard: subscribers that get nothing, and why."""
         with self._lock:
             while self._published and monotonic() - self._published[0][0] > _WINDOW_S:
                 self._published.popleft()
@@ -87,7 +90,7 @@ class FrameStatistics:
             elif not enabled:
                 level, message = _OK, 'disabled by ~/enable'
             else:
-                level, message = self._verdict()
+                level, message = self._verdict(unheard)
             return make_status(name, level, message, self._values(), hardware_id)
 
     def _count(self, what: str, by: int = 1) -> None:
@@ -101,7 +104,7 @@ class FrameStatistics:
     def _rate_hz(self) -> float:
         return len(self._published) / max(monotonic() - self._published[0][0], 1.0) if self._published else 0.0
 
-    def _verdict(self) -> tuple[bytes, str]:
+    def _verdict(self, unheard: Sequence[str]) -> tuple[bytes, str]:
         losing = self._age_s('lost in transport') < _WINDOW_S
         input_age_s = self._age_s('received')
         checks = (
@@ -120,6 +123,7 @@ class FrameStatistics:
                 _WARN,
                 'frames come and nothing goes out: see alignment and camera',
             ),
+            (bool(unheard), _WARN, '; '.join(unheard)),
             (not self._published, _OK, 'idle: nobody subscribes'),
         )
         for applies, level, message in checks:

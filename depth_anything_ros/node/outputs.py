@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
 from depth_anything_ros.node.products import COLOR, DEPTH, DEPTH_INFO, MILLIMETRES, POINTS, RELATIVE, SIGMA, Fill
+
+try:
+    from rclpy.event_handler import PublisherEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import PublisherEventCallbacks
 
 _TYPES = {
     DEPTH: Image,
@@ -44,11 +51,28 @@ class Outputs:
         # A profile for each, since rclpy writes the user's overrides into it.
         profile = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
         overrides = QoSOverridingOptions.with_default_policies()
-        return self._node.create_lifecycle_publisher(kind, name, profile, qos_overriding_options=overrides)
+        # rclpy's events for what `unheard` says would more than double what the executor costs.
+        events = PublisherEventCallbacks(use_default_callbacks=False)
+        return self._node.create_lifecycle_publisher(
+            kind, name, profile, event_callbacks=events, qos_overriding_options=overrides
+        )
 
     def wanted(self) -> set[str]:
         """The topics that somebody subscribes to."""
         return {name for name, publisher in self._publishers.items() if publisher.get_subscription_count() > 0}
+
+    def unheard(self) -> list[str]:
+        """Which subscribers get nothing, for they ask for what is not offered, and what that is."""
+        ends = (
+            (publisher, subscriber)
+            for publisher in self._publishers.values()
+            for subscriber in self._node.get_subscriptions_info_by_topic(publisher.topic_name)
+        )
+        return [
+            f'{end.node_namespace.rstrip("/")}/{end.node_name} hears nothing of {publisher.topic_name}: {reason}'
+            for publisher, end in ends
+            if (reason := _refusal(publisher, end))
+        ]
 
     def destroy(self) -> None:
         """Withdraw the topics."""
@@ -63,3 +87,13 @@ class Outputs:
             message.header = header
             fill(message)
             self._publishers[name].publish(message)
+
+
+def _refusal(publisher: Publisher, subscriber: TopicEndpointInfo) -> str:
+    """Why this subscriber gets nothing; empty if it gets what is published."""
+    kind = publisher.msg_type
+    offered = f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}'
+    if subscriber.topic_type != offered:
+        return f'it wants {subscriber.topic_type}, this is {offered}'
+    compatibility, reason = qos_check_compatible(publisher.qos_profile, subscriber.qos_profile)
+    return reason.strip('; ') if compatibility == QoSCompatibility.ERROR else ''

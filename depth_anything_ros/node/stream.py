@@ -314,8 +314,16 @@ class Stream:
 
     def frames_status(self, hardware_id: str) -> DiagnosticStatus:
         """Rate, latency and counts of the frames."""
-        name, active = f'{self._status_prefix}frames', self._slot is not None
-        return self._statistics.status(name, active=active, enabled=self.enabled, hardware_id=hardware_id)
+        unheard = self._outputs.unheard() if self._outputs else []
+        for problem in unheard:
+            self._complaints.warn(problem)
+        return self._statistics.status(
+            f'{self._status_prefix}frames',
+            active=self._slot is not None,
+            enabled=self.enabled,
+            unheard=unheard,
+            hardware_id=hardware_id,
+        )
 
     def alignment_status(self, hardware_id: str) -> DiagnosticStatus:
         """Whether there are metres, and why not."""

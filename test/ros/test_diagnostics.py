@@ -19,8 +19,8 @@ def clock(monkeypatch):
     return now
 
 
-def status_of(statistics, *, active=True, enabled=True):
-    return statistics.status('frames', active=active, enabled=enabled, hardware_id='cpu')
+def status_of(statistics, *, active=True, enabled=True, unheard=()):
+    return statistics.status('frames', active=active, enabled=enabled, unheard=unheard, hardware_id='cpu')
 
 
 def test_silence_is_told_from_loss_in_transport(clock):
@@ -42,6 +42,17 @@ def test_a_camera_that_stops_is_an_error(clock):
     status = status_of(statistics)
     assert status.level == DiagnosticStatus.ERROR
     assert status.message == 'no image for 7 s'
+
+
+def test_a_subscriber_that_hears_nothing_is_a_warning_where_nothing_worse_is_wrong(clock):
+    statistics, unheard = FrameStatistics(), ['/rviz hears nothing', '/nav hears nothing']
+    assert status_of(statistics, unheard=unheard).message == 'no image has arrived yet'
+    statistics.note_input(replaced=False)
+    statistics.note_output(0.1, 0.05)
+    status = status_of(statistics, unheard=unheard)
+    assert status.level == DiagnosticStatus.WARN
+    assert status.message == '/rviz hears nothing; /nav hears nothing'
+    assert status_of(statistics, unheard=unheard, active=False).message == 'not active'
 
 
 def test_a_worker_that_hangs_is_seen(clock):
