@@ -103,13 +103,17 @@ class DepthEstimator:
         return self._backend.name
 
     @property
-    def most_at_once(self) -> int | None:
-        """How many of the images that wait together are better predicted together; None: all of them.
+    def batches(self) -> bool:
+        """Whether images that wait together are better predicted in one batch.
 
-        On a CPU one, and with OpenVINO and a small network as many as there are cores: else together they take as long
-        as one after another, or longer, and the first is ready only with the last. It may change with the backend.
+        On a CPU together they take as long as one after another, or longer, and the first is ready only with the last.
         """
-        return self._backend.parallel if self.device.type == 'cpu' else None
+        return self.device.type != 'cpu'
+
+    @property
+    def parallel(self) -> int:
+        """How many threads that predict at the same time get more done than one; it may change with the backend."""
+        return self._backend.parallel
 
     @property
     def keeps_on_device(self) -> bool:
@@ -128,7 +132,7 @@ class DepthEstimator:
     def predict(
         self, images: list[np.ndarray], *, at_network_size: bool = False, keep_on_device: bool = False
     ) -> list[Prediction]:
-        """Predict a batch of uint8 RGB images (H, W, 3) of one size.
+        """Predict a batch of uint8 RGB images (H, W, 3) of one size; on a CPU other threads may do so meanwhile.
 
         The values have the images' size, or with at_network_size the network's, which costs less. keep_on_device: they
         stay there, and nothing is waited for, see Prediction.
@@ -153,7 +157,7 @@ class DepthEstimator:
         prepared = self._now()
         output = self._backend(batch)
         computed = self._now()
-        check_finite(bool(torch.isfinite(output).all()), self.precision)
+        check_finite(_is_finite(output), self.precision)
         values = to_host(_resized(output, size))
         timings = Timings(prepared - start, computed - prepared, perf_counter() - computed)
         return [Prediction(value, self.kind, seen, timings) for value in values]
@@ -177,6 +181,11 @@ class DepthEstimator:
         if self.device.type == 'cuda':
             torch.cuda.synchronize(self.device)
         return perf_counter()
+
+
+def _is_finite(output: torch.Tensor) -> bool:
+    # With NumPy where it can, as in preprocess.
+    return bool((np.isfinite(output.numpy()) if output.device.type == 'cpu' else torch.isfinite(output)).all())
 
 
 def _resized(output: torch.Tensor, size: tuple[int, int] | None) -> torch.Tensor:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 class DepthNode(LifecycleNode):
     """Depth Anything on the topics of one camera or several.
 
-    Topics, types, QoS and parameters: README.md. The executor's thread only stores what comes; one worker thread does
-    the work, with one model for all cameras.
+    Topics, types, QoS and parameters: README.md. The executor's thread only stores what comes; the worker's
+    do the work, with one model for all cameras.
     """
 
     def __init__(self, **kwargs) -> None:
@@ -68,7 +68,7 @@ class DepthNode(LifecycleNode):
             return self._fail(str(error))
         except Exception:  # rclpy would swallow it without a word
             return self._fail(traceback.format_exc())
-        self._worker = Worker(estimator, self.get_logger())
+        self._worker = Worker(estimator, len(self._streams), self.get_logger())
         self.get_logger().info(
             f'{estimator.source.name} on {estimator.hardware} ({estimator.backend}, {estimator.precision}) '
             f'predicts {estimator.kind}'

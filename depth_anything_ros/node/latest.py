@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from threading import Condition
 from typing import Generic, TypeVar
 
@@ -11,11 +11,15 @@ T = TypeVar('T')
 
 
 class Latest(Generic[K, T]):
-    """Hands items from one thread to another; one that nobody took in time gives way to a newer one of its key."""
+    """Hands items to other threads; one that nobody took in time gives way to a newer one of its key.
+
+    Of a key that was taken nothing more is handed out until that is done, so that its items are worked on in turn.
+    """
 
     def __init__(self) -> None:
         self._condition = Condition()
         self._items: dict[K, T] = {}
+        self._in_work: list[tuple[K, ...]] = []
         self._closed = False
 
     @property
@@ -36,19 +40,33 @@ class Latest(Generic[K, T]):
             self._condition.notify()
         return lost
 
-    def take(self, most: int | None = None) -> dict[K, T] | None:
-        """Wait for an item, and take what there is, most at most, those that wait longest first; None once closed.
+    def take(self, most: int | None = None, parallel: Callable[[], int] = lambda: 1) -> dict[K, T] | None:
+        """Wait for items, and take what there is, most at most, those that wait longest first; None once closed.
 
-        A key waits from its first item on, whatever has replaced that.
+        A key waits from its first item on, whatever has replaced that. parallel: what was taken so many times may be in
+        work, this time included. Whoever takes says when it is done.
         """
         with self._condition:
-            self._condition.wait_for(lambda: self._items or self._closed)
+            self._condition.wait_for(
+                lambda: self._closed or (self._waiting() and len(self._in_work) < max(1, parallel()))
+            )
             if self._closed:
                 return None
-            return {key: self._items.pop(key) for key in list(self._items)[:most]}
+            keys = tuple(self._waiting()[:most])
+            self._in_work.append(keys)
+            return {key: self._items.pop(key) for key in keys}
+
+    def done(self, taken: Iterable[K]) -> None:
+        """Say that what was taken, all of one time, is not in work any more."""
+        with self._condition:
+            self._in_work.remove(tuple(taken))
+            self._condition.notify_all()
 
     def close(self) -> None:
         """Wake up whoever waits, for good."""
         with self._condition:
             self._closed = True
             self._condition.notify_all()
+
+    def _waiting(self) -> list[K]:
+        return [key for key in self._items if not any(key in keys for keys in self._in_work)]

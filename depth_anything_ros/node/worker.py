@@ -1,9 +1,10 @@
-"""The worker: one thread that predicts the frames of all cameras."""
+"""The worker: threads that make depth of the frames of all cameras, with one model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from threading import Thread
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from depth_anything_ros.node.latest import Latest
@@ -13,50 +14,57 @@ from depth_anything_ros.node.stream import Frame, Job, Stream
 if TYPE_CHECKING:
     from depth_anything_ros.estimation import DepthEstimator, Prediction
 
-# How long a worker may take to finish its frames before we stop waiting for it.
+# How long the worker may take to finish its frames before we stop waiting for it.
 _JOIN_S = 30.0
 
 
 class Worker:
-    """Takes the newest frame of every camera that has one, and predicts those of one size in one batch.
+    """Threads that take the newest frame of a camera each, or one that takes those of all, and work on them.
 
-    It takes as many as pay in a batch, one at least, of the cameras that wait longest: so each is the newest when its
-    turn comes. On the host those of a batch are finished side by side. It never waits for a frame that is not there,
-    and a frame that cannot be predicted does not harm those beside it.
+    Where batches pay, which is on a GPU, one thread predicts the waiting frames of one size together. Elsewhere there
+    is a thread for each camera, of which as many work at once as the estimator says, each on one frame of the camera
+    that waits longest: so each is the newest when its turn comes. No thread waits for a frame that is not there, and a
+    frame that cannot be predicted does not harm another.
     """
 
-    def __init__(self, estimator: DepthEstimator, logger) -> None:
+    def __init__(self, estimator: DepthEstimator, cameras: int, logger) -> None:
         self._estimator = estimator
+        self._count = 1 if estimator.batches else cameras
         self._logger = logger
         self._complaints = Complaints(logger)
         self._warm: set[tuple[int, ...]] = set()
         self._slot: Latest[Stream, Frame] | None = None
-        self._thread: Thread | None = None
+        self._threads: list[Thread] = []
 
     def start(self) -> Latest[Stream, Frame]:
         """Begin to work on what is put into the slot that is returned."""
         self._slot = Latest()
-        self._thread = Thread(target=self._work, args=(self._slot,), name='depth', daemon=True)
-        self._thread.start()
+        for _ in range(self._count):
+            self._threads.append(Thread(target=self._work, args=(self._slot,), name='depth', daemon=True))
+            self._threads[-1].start()
         return self._slot
 
     def stop(self) -> None:
-        """Finish the batch in work, and no other."""
-        if self._slot is None or self._thread is None:
+        """Finish what is in work, and nothing else."""
+        if self._slot is None:
             return
         self._slot.close()
-        self._thread.join(_JOIN_S)
-        if self._thread.is_alive():
+        deadline = monotonic() + _JOIN_S
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - monotonic()))
+        if any(thread.is_alive() for thread in self._threads):
             self._logger.error(f'the worker did not finish its frame within {_JOIN_S:g} s')
-        self._slot = self._thread = None
+        self._slot, self._threads = None, []
 
     def _work(self, slot: Latest[Stream, Frame]) -> None:
-        while (frames := slot.take(self._estimator.most_at_once)) is not None:
+        most = None if self._estimator.batches else 1
+        while (frames := slot.take(most, lambda: self._estimator.parallel)) is not None:
             jobs = [job for stream, frame in frames.items() if (job := _prepared(stream, frame)) is not None]
             for batch in _batches(jobs):
                 if slot.closed:
                     return
                 self._process(batch)
+            slot.done(frames)
 
     def _process(self, batch: list[Job]) -> None:
         try:
@@ -70,18 +78,8 @@ class Worker:
             for job in batch:
                 self._process([job])
             return
-        first, *others = zip(batch, predictions, strict=True)
-        if self._estimator.keeps_on_device:  # which does in turn what it is told
-            for work in (first, *others):
-                _finish(*work)
-            return
-        # Each is of another camera, which has all that it needs to itself.
-        threads = [Thread(target=_finish, args=work, name='finish', daemon=True) for work in others]
-        for thread in threads:
-            thread.start()
-        _finish(*first)
-        for thread in threads:
-            thread.join()
+        for job, prediction in zip(batch, predictions, strict=True):
+            _finish(job, prediction)
 
     def _predict(self, batch: list[Job]) -> list[Prediction] | list[None]:
         images, first = [job.image for job in batch], batch[0]

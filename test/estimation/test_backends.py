@@ -1,7 +1,9 @@
 """Backends: which is taken and why, and that none is far from torch."""
 
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 
 import numpy as np
@@ -84,27 +86,50 @@ def test_a_broken_cache_entry_is_rebuilt(backend, request, cache, lite, picture,
     assert entry.stat().st_size > 5000
 
 
-def test_openvino_runs_images_of_a_small_network_side_by_side(openvino, cache, lite, picture, monkeypatch):
+def test_threads_that_predict_at_the_same_time_get_what_one_gets(openvino, cache, lite, picture, monkeypatch):
     monkeypatch.setattr(openvino_compiler, 'usable_cores', lambda: 3)
-    network, images = lite(), [picture(48, 64, seed=seed) for seed in range(4)]
-    ours = estimate(network, backend='openvino')
-    assert ours.most_at_once == 3
-    alone = [ours(image).values for image in images]
-    assert not np.array_equal(alone[0], alone[1])
-    for count in (2, 3, 2):
-        for found, expected in zip(ours.predict(images[:count]), alone, strict=False):
-            np.testing.assert_array_equal(found.values, expected)
-    # What is kept is the network for one image, whatever their number.
+    images = [picture(48, 64, seed=seed) for seed in range(5)]
+    ours = estimate(lite(), backend='openvino')
+    assert ours.parallel == 4
+    expected = [ours(image).values for image in images]
+    assert not np.array_equal(expected[0], expected[1])
+    together = threading.Barrier(5)  # more than there are requests
+
+    def predict(image):
+        together.wait(60.0)
+        return [ours(image).values for _ in range(10)]
+
+    with ThreadPoolExecutor(5) as pool:
+        for found, one in zip(pool.map(predict, images), expected, strict=True):
+            np.testing.assert_array_equal(found, [one] * 10)
+    np.testing.assert_array_equal([ours(images[0]).values for _ in range(20)], [expected[0]] * 20)
     assert len(list(cache.glob('*.openvino'))) == 1
-    # More than there are cores are a batch as of any network.
-    for found, expected in zip(ours.predict(images), alone, strict=True):
-        np.testing.assert_allclose(found.values, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_a_cpu_has_one_image_at_once_but_of_a_small_network_by_openvino(openvino, lite):
-    assert estimate(lite(), backend='torch').most_at_once == 1
-    assert estimate('untrained-small', backend='openvino', input_size=42).most_at_once == 1
-    assert estimate(lite(), backend='auto').most_at_once == openvino_compiler.usable_cores()
+def test_threads_that_come_with_a_new_size_compile_it_once(openvino, cache, lite, picture, monkeypatch):
+    compiled, together = [], threading.Barrier(3)
+    compile_ = openvino_compiler.OpenVinoCompiler.compile
+    monkeypatch.setattr(
+        openvino_compiler.OpenVinoCompiler, 'compile', lambda *args: compiled.append(args) or compile_(*args)
+    )
+    ours, image = estimate(lite(), backend='auto'), picture()
+
+    def predict(_):
+        together.wait(60.0)
+        return ours(image).values
+
+    with ThreadPoolExecutor(3) as pool:
+        first, *others = pool.map(predict, range(3))
+    for other in others:
+        np.testing.assert_array_equal(other, first)
+    assert len(compiled) == 1
+
+
+def test_two_threads_get_more_done_than_one_with_a_small_network_by_openvino_alone(openvino, lite):
+    assert estimate(lite(), backend='torch').parallel == 1
+    assert estimate('untrained-small', backend='openvino', input_size=42).parallel == 1
+    assert estimate(lite(), backend='auto').parallel == openvino_compiler.usable_cores() + 1
+    assert not estimate(lite(), backend='openvino').batches
 
 
 def test_an_unwritable_cache_does_not_stop_a_backend(openvino, cache, lite, picture, caplog):

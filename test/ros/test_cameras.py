@@ -28,7 +28,6 @@ from depth_anything_ros.estimation import DepthEstimator, NonFinitePredictionErr
 from depth_anything_ros.node.depth_node import DepthNode
 from depth_anything_ros.node.parameters import SettingsError
 from depth_anything_ros.node.settings import Settings, declarations
-from depth_anything_ros.node.stream import Stream
 
 METRES = 'v2-small-indoor'
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -110,7 +109,7 @@ def run_cameras():
 @pytest.fixture
 def batching(monkeypatch):
     """What is true of a GPU, on this CPU."""
-    monkeypatch.setattr(DepthEstimator, 'most_at_once', None)
+    monkeypatch.setattr(DepthEstimator, 'batches', True)
 
 
 class Rounds:
@@ -207,25 +206,43 @@ def test_a_cpu_takes_one_frame_at_a_time_of_the_camera_that_waits_longest(run_ca
         np.testing.assert_array_equal(batch, [expected])
 
 
-def test_frames_of_one_batch_are_finished_side_by_side_and_a_bad_one_harms_no_other(batching, run_cameras, monkeypatch):
+def test_frames_of_two_cameras_are_worked_on_side_by_side_where_that_pays(run_cameras, monkeypatch):
     node, front, left = run_cameras(['relative/image'])
-    rounds, finish, both = Rounds(node, monkeypatch), Stream.finish, threading.Barrier(2)
+    monkeypatch.setattr(DepthEstimator, 'parallel', 2)
+    predict, both, in_work = node._estimator.predict, threading.Barrier(2), []
 
-    def finish_together(stream, job, prediction):
-        if len(rounds.batches[-1]) == 2:
-            both.wait(WAIT_S)
-            if job.image.max() == 77:
-                raise RuntimeError('no memory')
-        finish(stream, job, prediction)
+    def predict_together(images, **kwargs):
+        both.wait(WAIT_S)
+        in_work.append(images)
+        if images[0].max() == 77:
+            raise RuntimeError('no memory')
+        return predict(images, **kwargs)
 
-    monkeypatch.setattr(Stream, 'finish', finish_together)
-    stamps = rounds.together(
-        front.send, (left, left.send), (front, lambda: front.send(np.full((48, 64, 3), 77, np.uint8)))
-    )
+    monkeypatch.setattr(node._estimator, 'predict', predict_together)
+    images = [picture(seed=seed) for seed in range(3)]
+    stamps = front.send(images[0]), left.send(images[1])
+    for camera, stamp, image in zip((front, left), stamps, images, strict=False):
+        values = depth_of(camera.answer('relative/image', stamp))
+        np.testing.assert_allclose(values, alone(image), rtol=1e-3, atol=1e-3)
+    # One that fails does not harm the other, and its camera goes on.
+    stamps = front.send(np.full((48, 64, 3), 77, np.uint8)), left.send(images[2])
     left.answer('relative/image', stamps[1])
     front.wait_for_count('failed', 1)
-    assert [len(batch) for batch in rounds.batches] == [1, 2]
-    front.answer('relative/image', front.send())
+    stamps = front.send(images[1]), left.send(images[0])
+    front.answer('relative/image', stamps[0])
+    left.answer('relative/image', stamps[1])
+    assert [len(images) for images in in_work] == [1] * 6
+
+
+def test_two_frames_of_one_camera_are_never_in_work_at_once(run_cameras, monkeypatch):
+    node, front, left = run_cameras(['relative/image'])
+    monkeypatch.setattr(DepthEstimator, 'parallel', 2)
+    rounds = Rounds(node, monkeypatch)
+    stamps = rounds.together(front.send, (front, front.send), (front, front.send))
+    front.answer('relative/image', stamps[2])
+    assert len(rounds.batches) == 2
+    assert front.counts()['replaced by a newer frame'] == '1'
+    left.answer('relative/image', left.send())
 
 
 def test_frames_of_different_sizes_that_wait_together_are_predicted_one_after_the_other(
@@ -241,9 +258,10 @@ def test_frames_of_different_sizes_that_wait_together_are_predicted_one_after_th
     assert [[image.shape[0] for image in batch] for batch in rounds.batches] == [[48], [60], [48]]
 
 
-@pytest.mark.parametrize('most', [1, 2, None])
-def test_a_camera_that_floods_the_node_does_not_starve_the_other(run_cameras, monkeypatch, most):
-    monkeypatch.setattr(DepthEstimator, 'most_at_once', most)
+@pytest.mark.parametrize(('batches', 'parallel'), [(False, 1), (False, 2), (True, 1)])
+def test_a_camera_that_floods_the_node_does_not_starve_the_other(run_cameras, monkeypatch, batches, parallel):
+    monkeypatch.setattr(DepthEstimator, 'batches', batches)
+    monkeypatch.setattr(DepthEstimator, 'parallel', parallel)
     _, front, left = run_cameras(['relative/image'])
     done = threading.Event()
 

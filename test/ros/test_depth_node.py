@@ -1,5 +1,8 @@
 """The node as a node: lifecycle, parameters, scheduling, bad input, what it says of itself."""
 
+import subprocess
+import sys
+import threading
 import time
 
 import cv2
@@ -287,6 +290,42 @@ def test_qos_of_a_topic_can_be_overridden(run_node):
         assert other.qos_profile.reliability == ReliabilityPolicy.RELIABLE
 
 
+# In a process of its own, since a participant of DDS has one type for a topic.
+DEAF = """
+import sys, rclpy
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CompressedImage, Image
+rclpy.init()
+node = rclpy.create_node('deaf')
+kind, durability = {'type': (CompressedImage, 'VOLATILE'), 'durability': (Image, 'TRANSIENT_LOCAL')}[sys.argv[1]]
+node.create_subscription(kind, 'relative/image', print, QoSProfile(depth=1, durability=DurabilityPolicy[durability]))
+sys.stdin.read()
+rclpy.shutdown()
+"""
+
+
+@pytest.mark.parametrize(
+    ('which', 'reason'),
+    [('durability', 'Volatile publisher and transient local subscription'), ('type', 'CompressedImage, this is')],
+)
+def test_a_subscriber_that_can_hear_nothing_is_named(run_node, which, reason):
+    _, client = run_node(**{'diagnostic_updater.period': 0.1})
+    client.send(picture())
+    client.wait_for(lambda: 'idle' in client.status('frames').message, 'idle node')
+
+    def is_named():
+        status = client.status('frames')
+        assert 'deaf' not in status.message or status.level == DiagnosticStatus.WARN
+        return '/deaf hears nothing of /relative/image: ' in status.message and reason in status.message
+
+    process = subprocess.Popen([sys.executable, '-c', DEAF, which], stdin=subprocess.PIPE)
+    with process:
+        client.wait_for(is_named, 'complaint')
+        process.stdin.close()
+    client.send(picture())
+    client.wait_for(lambda: 'idle' in client.status('frames').message, 'idle node')
+
+
 def test_diagnostics_come_while_simulated_time_stands_still(run_node):
     _, client = run_node(use_sim_time=True)
     for _ in range(3):
@@ -344,15 +383,21 @@ def test_diagnostics_tell_latency_and_age(run_node):
     assert model['backend reason'] == 'asked for'
 
 
+def take_and_finish(latest, most=None):
+    taken = latest.take(most)
+    latest.done(taken)
+    return list(taken.items())
+
+
 def test_the_newest_item_wins_unless_the_older_is_worth_more():
     latest = Latest()
     assert not latest.put('front', 1)
     assert latest.put('front', 2)
     assert latest.put('front', 3, lambda stored, new: (stored, new) == (2, 3))
-    assert latest.take() == {'front': 2}
+    assert take_and_finish(latest) == [('front', 2)]
     assert not latest.put('front', 4, lambda stored, new: True)  # nothing is stored
     assert latest.put('front', 5, lambda stored, new: False)
-    assert latest.take() == {'front': 5}
+    assert take_and_finish(latest) == [('front', 5)]
 
 
 def test_items_of_other_keys_stay_and_who_waits_longest_comes_first():
@@ -360,14 +405,44 @@ def test_items_of_other_keys_stay_and_who_waits_longest_comes_first():
     latest.put('front', 1)
     assert not latest.put('left', 2)
     assert latest.put('front', 3)
-    assert list(latest.take().items()) == [('front', 3), ('left', 2)]
+    assert take_and_finish(latest) == [('front', 3), ('left', 2)]
     latest.put('front', 4)
     latest.put('left', 5)
-    assert latest.take(1) == {'front': 4}
+    assert take_and_finish(latest, 1) == [('front', 4)]
     latest.put('front', 6)  # behind left now, however often it comes
     latest.put('left', 7)
-    assert latest.take(1) == {'left': 7}
-    assert latest.take(1) == {'front': 6}
+    assert take_and_finish(latest, 1) == [('left', 7)]
+    assert take_and_finish(latest, 1) == [('front', 6)]
     latest.put('left', 8)
     latest.close()
     assert latest.take() is None
+
+
+def test_what_is_in_work_is_limited_and_the_next_item_of_its_key_waits():
+    latest, limit, taken = Latest(), [2], []
+    take = lambda: taken.append(latest.take(1, lambda: limit[0]))  # noqa: E731
+    for number, key in enumerate(('front', 'left', 'rear')):
+        latest.put(key, number)
+    take()
+    latest.put('front', 3)  # waits for the one in work, and longer than nobody
+    take()
+    assert taken == [{'front': 0}, {'left': 1}]
+
+    def begin_to_take():
+        thread = threading.Thread(target=take)
+        thread.start()
+        thread.join(0.2)
+        assert thread.is_alive()
+        return thread
+
+    for done, expected in ((0, {'rear': 2}), (1, {'front': 3})):
+        thread = begin_to_take()  # two are in work
+        latest.done(taken[done])
+        thread.join(10.0)
+        assert taken[-1] == expected
+    latest.done(taken[2])
+    latest.put('front', 4)
+    thread = begin_to_take()  # one is in work, and it is front's
+    latest.done(taken[3])
+    thread.join(10.0)
+    assert taken[-1] == {'front': 4}

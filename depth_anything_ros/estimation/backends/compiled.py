@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from threading import Lock
 
 import torch
 from cachetools import LRUCache
@@ -33,17 +34,19 @@ class CompiledBackend:
         self._compiler = compiler
         self._reference = forward(network.to(compiler.device).eval(), compiler.device, 'fp32')
         self._runs: LRUCache[tuple[int, ...], tuple[str, Run]] = LRUCache(_COMPILED_SIZES)
+        self._lock = Lock()
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """Run; compiles first if the batch has a new shape."""
         shape = tuple(batch.shape)
-        if shape not in self._runs:
-            expected = self._reference(batch)
-            if not torch.isfinite(expected).all():
-                return expected  # nothing to be held against; the estimator says what this means
-            make = partial(self._compiler.compile, batch)
-            self._runs[shape] = first_accurate(self.name, self._compiler.precisions, make, batch, expected)
-        self.precision, run = self._runs[shape]
+        with self._lock:  # who comes while one compiles has most likely the same size, and waits for that
+            if shape not in self._runs:
+                expected = self._reference(batch)
+                if not torch.isfinite(expected).all():
+                    return expected  # nothing to be held against; the estimator says what this means
+                make = partial(self._compiler.compile, batch)
+                self._runs[shape] = first_accurate(self.name, self._compiler.precisions, make, batch, expected)
+            self.precision, run = self._runs[shape]
         return run(batch)
 
     def serves(self, shape: tuple[int, ...]) -> bool:
@@ -71,6 +74,7 @@ class AutoBackend:
         self._preparation: Preparation | None = None
         self._prepared: set[tuple[int, ...]] = set()
         self._problem = ''
+        self._lock = Lock()
 
     @property
     def name(self) -> str:
@@ -108,14 +112,17 @@ class AutoBackend:
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """Run by what is ready."""
-        self._current = self._torch
-        if not self._problem and self._is_ready(tuple(batch.shape)):
+        with self._lock:
+            ready = not self._problem and self._is_ready(tuple(batch.shape))
+        if ready:
             try:
                 result = self._fast(batch)
-                self._current = self._fast
-                return result
             except BackendUnavailableError as error:
                 self._give_up(str(error))
+            else:
+                self._current = self._fast
+                return result
+        self._current = self._torch
         return self._torch(batch)
 
     def close(self) -> None:

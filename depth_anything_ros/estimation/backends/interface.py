@@ -23,9 +23,10 @@ class Backend(Protocol):
     """Runs the network, and says on what; both tensors are on `device`.
 
     name: the backend. device: where its tensors are. hardware: what computes, as users name devices. precision: what
-    it computes in. reason: why it is this one, in words. parallel: how many images it runs side by side on a CPU, each
-    on cores of its own, for more images a second than one after another; 1 where that is not so. All but the device
-    may change from call to call.
+    it computes in. reason: why it is this one, in words. parallel: how many threads that call it at the same time get
+    more done than one; 1 where that is not so. All but the device may change from call to call.
+
+    On a CPU any number of threads may call it.
     """
 
     name: str

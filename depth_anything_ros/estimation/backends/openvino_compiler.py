@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import platform
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import partial
+from queue import SimpleQueue
+from threading import Lock
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
 _MACHINES = ('x86_64', 'AMD64', 'aarch64', 'arm64')
 # A model in int8 does the rest of its work in float32, which is a CPU's widest and a GPU's common choice.
 _HINTS = {'fp32': 'f32', 'bf16': 'bf16', 'fp16': 'f16', 'int8': 'f32'}
+
+# So many calls that met no other, and the next ones are taken to come alone.
+_FORGOTTEN_MEETING = 10
 
 
 class OpenVinoCompiler:
@@ -50,49 +57,41 @@ class OpenVinoCompiler:
         self.device, self.hardware = target.tensors, str(target)
         self.precisions = openvino_precisions(precision, self._device)
         # The layers of a small network are too short to be shared by all cores well, least when the cores have other
-        # things to do: with one core an image two images take less time than one after the other with two.
+        # things to do: two images, each on a core, take less time than one after the other on both. One thread more,
+        # for there is always one that waits for the interpreter.
         small = network.architecture.pyramid and self._device == 'CPU'
-        self.parallel = usable_cores() if small else 1
+        self._streams = usable_cores() if small else 1
+        self.parallel = self._streams + 1 if small else 1
         self._network = network.cpu().eval()
         self._artefacts = openvino_artefacts(network)
 
     def compile(self, batch: torch.Tensor, precision: str) -> Run:
         """See Compiler."""
-        shape = self._compiled_shape(tuple(batch.shape))
-        count = len(batch) // shape[0]
-        hints = {'NUM_STREAMS': count} if count > 1 else {'PERFORMANCE_HINT': 'LATENCY'}
-        hints['INFERENCE_PRECISION_HINT'] = _HINTS[precision]
+        make = partial(self._compiled, tuple(batch.shape), precision)
+        alone, beside = {'PERFORMANCE_HINT': 'LATENCY'}, {'NUM_STREAMS': self._streams}
+        return _OnCores(make(alone), partial(make, beside), self.parallel)
+
+    def _compiled(self, shape: tuple[int, ...], precision: str, hints: dict[str, Any]) -> openvino.CompiledModel:
+        hints = {**hints, 'INFERENCE_PRECISION_HINT': _HINTS[precision]}
         if self._device == 'CPU':
             # A thread bound to a core waits there for whatever else runs on it, and all others then wait for that one.
             hints['ENABLE_CPU_PINNING'] = False
         model = unpack_openvino(self._content(shape, precision))
         try:
-            compiled = openvino_core().compile_model(model, self._device, hints)
+            return openvino_core().compile_model(model, self._device, hints)
         except RuntimeError as error:
             reason = str(error).strip().rsplit('\n', 1)[-1]
             raise BackendUnavailableError(
                 f'OpenVINO cannot compile the network for {self._device}: {reason}'
             ) from error
 
-        if count > 1:
-            return _side_by_side([compiled.create_infer_request() for _ in range(count)])
-
-        def run(batch: torch.Tensor) -> torch.Tensor:
-            return torch.from_numpy(compiled(batch.contiguous().numpy())[0].copy())
-
-        return run
-
-    def _compiled_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """What is compiled for batches of this shape: for as many as run side by side one image."""
-        return (1, *shape[1:]) if 1 < shape[0] <= self.parallel else shape
-
     def is_prepared(self, shape: tuple[int, ...]) -> bool:
         """See CachingCompiler."""
-        return self._artefacts.path(self._compiled_shape(shape), _stored(self.precisions[0])).is_file()
+        return self._artefacts.path(shape, _stored(self.precisions[0])).is_file()
 
     def prepare(self, shape: tuple[int, ...]) -> None:
         """See CachingCompiler."""
-        self._content(self._compiled_shape(shape), self.precisions[0])
+        self._content(shape, self.precisions[0])
 
     def _content(self, shape: tuple[int, ...], precision: str) -> bytes:
         if precision != 'int8':
@@ -110,18 +109,47 @@ class OpenVinoCompiler:
         return content
 
 
-def _side_by_side(requests: list[openvino.InferRequest]) -> Run:
-    """Runs each image of a batch by a request of its own, all at the same time."""
+class _OnCores:
+    """Runs what comes alone on all cores, and on a core each while calls meet each other; for any thread."""
 
-    def run(batch: torch.Tensor) -> torch.Tensor:
-        images = [image.numpy() for image in batch.contiguous().split(1)]
-        for request, image in zip(requests, images, strict=True):
-            request.start_async([image], share_inputs=True)
-        for request in requests:
-            request.wait()
-        return torch.cat([torch.from_numpy(request.get_output_tensor().data) for request in requests])
+    def __init__(self, alone: openvino.CompiledModel, beside: Callable[[], openvino.CompiledModel], count: int) -> None:
+        """beside: makes what runs several at once, when it is needed. count: how many threads call, as a rule."""
+        self._alone = alone.create_infer_request()
+        self._beside, self._count = beside, count
+        self._requests: SimpleQueue[openvino.InferRequest] | None = None
+        # Threads that have more to do than this do not meet each time.
+        self._running, self._calls_since_meeting, self._lock = 0, _FORGOTTEN_MEETING, Lock()
 
-    return run
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        """Run."""
+        with self._lock:
+            self._calls_since_meeting = 0 if self._running else self._calls_since_meeting + 1
+            is_alone = self._calls_since_meeting > _FORGOTTEN_MEETING
+            self._running += 1
+            if not is_alone and self._requests is None:
+                self._requests = self._made()
+        try:
+            if is_alone:
+                return _infer(self._alone, batch)
+            request = self._requests.get()
+            try:
+                return _infer(request, batch)
+            finally:
+                self._requests.put(request)
+        finally:
+            with self._lock:
+                self._running -= 1
+
+    def _made(self) -> SimpleQueue[openvino.InferRequest]:
+        compiled, requests = self._beside(), SimpleQueue()
+        for _ in range(self._count):
+            requests.put(compiled.create_infer_request())
+        return requests
+
+
+def _infer(request: openvino.InferRequest, batch: torch.Tensor) -> torch.Tensor:
+    request.infer([batch.contiguous().numpy()], share_inputs=True)
+    return torch.from_numpy(request.get_output_tensor().data.copy())
 
 
 def openvino_precisions(precision: str, device: str) -> tuple[str, ...]:
