@@ -19,7 +19,7 @@ class Latest(Generic[K, T]):
     def __init__(self) -> None:
         self._condition = Condition()
         self._items: dict[K, T] = {}
-        self._in_work: list[tuple[K, ...]] = []
+        self._in_work: set[K] = set()
         self._closed = False
 
     @property
@@ -43,23 +43,21 @@ class Latest(Generic[K, T]):
     def take(self, most: int | None = None, parallel: Callable[[], int] = lambda: 1) -> dict[K, T] | None:
         """Wait for items, and take what there is, most at most, those that wait longest first; None once closed.
 
-        A key waits from its first item on, whatever has replaced that. parallel: what was taken so many times may be in
-        work, this time included. Whoever takes says when it is done.
+        A key waits from its first item on, whatever has replaced that. parallel: while the items of so many keys are in
+        work, nothing is handed out. Whoever takes says when it is done.
         """
         with self._condition:
-            self._condition.wait_for(
-                lambda: self._closed or (self._waiting() and len(self._in_work) < max(1, parallel()))
-            )
+            self._condition.wait_for(lambda: self._closed or (self._waiting() and len(self._in_work) < parallel()))
             if self._closed:
                 return None
-            keys = tuple(self._waiting()[:most])
-            self._in_work.append(keys)
+            keys = self._waiting()[:most]
+            self._in_work.update(keys)
             return {key: self._items.pop(key) for key in keys}
 
     def done(self, taken: Iterable[K]) -> None:
-        """Say that what was taken, all of one time, is not in work any more."""
+        """Say that what was taken of these keys is not in work any more."""
         with self._condition:
-            self._in_work.remove(tuple(taken))
+            self._in_work.difference_update(taken)
             self._condition.notify_all()
 
     def close(self) -> None:
@@ -69,4 +67,4 @@ class Latest(Generic[K, T]):
             self._condition.notify_all()
 
     def _waiting(self) -> list[K]:
-        return [key for key in self._items if not any(key in keys for keys in self._in_work)]
+        return [key for key in self._items if key not in self._in_work]

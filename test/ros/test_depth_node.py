@@ -419,8 +419,8 @@ def test_items_of_other_keys_stay_and_who_waits_longest_comes_first():
 
 
 def test_what_is_in_work_is_limited_and_the_next_item_of_its_key_waits():
-    latest, limit, taken = Latest(), [2], []
-    take = lambda: taken.append(latest.take(1, lambda: limit[0]))  # noqa: E731
+    latest, taken = Latest(), []
+    take = lambda: taken.append(latest.take(1, lambda: 2))  # noqa: E731
     for number, key in enumerate(('front', 'left', 'rear')):
         latest.put(key, number)
     take()

@@ -125,18 +125,15 @@ class _OnCores:
         with self._lock:
             self._calls_since_meeting = 0 if self._running else self._calls_since_meeting + 1
             is_alone = self._calls_since_meeting > _FORGOTTEN_MEETING
-            self._running += 1
             if not is_alone and self._requests is None:
                 self._requests = self._made()
+            self._running += 1
+        request = self._alone if is_alone else self._requests.get()
         try:
-            if is_alone:
-                return _infer(self._alone, batch)
-            request = self._requests.get()
-            try:
-                return _infer(request, batch)
-            finally:
-                self._requests.put(request)
+            return _infer(request, batch)
         finally:
+            if not is_alone:
+                self._requests.put(request)
             with self._lock:
                 self._running -= 1
 
