@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rclpy.lifecycle import LifecycleNode
-from rclpy.publisher import Publisher
 from rclpy.qos import QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.topic_endpoint_info import TopicEndpointInfo
@@ -63,15 +62,20 @@ class Outputs:
 
     def unheard(self) -> list[str]:
         """Which subscribers get nothing, for they ask for what is not offered, and what that is."""
+        # The graph's word on our own end too: in a publisher's profile, what nobody set is left open.
+        own = self._node.get_name(), self._node.get_namespace()
+        topics = (publisher.topic_name for publisher in self._publishers.values())
         ends = (
-            (publisher, subscriber)
-            for publisher in self._publishers.values()
-            for subscriber in self._node.get_subscriptions_info_by_topic(publisher.topic_name)
+            (topic, offer, subscriber)
+            for topic in topics
+            for offer in self._node.get_publishers_info_by_topic(topic)
+            if (offer.node_name, offer.node_namespace) == own
+            for subscriber in self._node.get_subscriptions_info_by_topic(topic)
         )
         return [
-            f'{end.node_namespace.rstrip("/")}/{end.node_name} hears nothing of {publisher.topic_name}: {reason}'
-            for publisher, end in ends
-            if (reason := _refusal(publisher, end))
+            f'{subscriber.node_namespace.rstrip("/")}/{subscriber.node_name} hears nothing of {topic}: {reason}'
+            for topic, offer, subscriber in ends
+            if (reason := _refusal(offer, subscriber))
         ]
 
     def destroy(self) -> None:
@@ -89,11 +93,9 @@ class Outputs:
             self._publishers[name].publish(message)
 
 
-def _refusal(publisher: Publisher, subscriber: TopicEndpointInfo) -> str:
-    """Why this subscriber gets nothing; empty if it gets what is published."""
-    kind = publisher.msg_type
-    offered = f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}'
-    if subscriber.topic_type != offered:
-        return f'it wants {subscriber.topic_type}, this is {offered}'
-    compatibility, reason = qos_check_compatible(publisher.qos_profile, subscriber.qos_profile)
+def _refusal(offer: TopicEndpointInfo, subscriber: TopicEndpointInfo) -> str:
+    """Why this subscriber gets nothing of this publisher; empty if it gets what is published."""
+    if subscriber.topic_type != offer.topic_type:
+        return f'it wants {subscriber.topic_type}, this is {offer.topic_type}'
+    compatibility, reason = qos_check_compatible(offer.qos_profile, subscriber.qos_profile)
     return reason.strip('; ') if compatibility == QoSCompatibility.ERROR else ''
