@@ -1,4 +1,4 @@
-# The front door on a machine with Python 3.11, make and a C compiler. No ROS, no GPU needed.
+# The front door on a machine with Python 3.11 and its venv, make and a C compiler. No ROS, no GPU needed.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,6 +6,11 @@ READY := $(VENV)/.ready
 # What the demo runs: MODEL=v2-small, or CHECKPOINT=path with MODEL saying which network it holds.
 MODEL ?=
 CHECKPOINT ?=
+
+# The ROS here comes from pip, and what a sourced one leaves in the environment would be found before it.
+ifdef AMENT_PREFIX_PATH
+unexport AMENT_PREFIX_PATH LD_LIBRARY_PATH PYTHONPATH RMW_IMPLEMENTATION ROS_DISTRO
+endif
 
 .PHONY: demo test bench train-smoke train-tiny accuracy lint setup clean
 
@@ -62,9 +67,10 @@ lint: $(READY)
 
 setup: $(READY)
 
+# pip is asked for, since a venv that was made without python3-venv has none.
 $(READY): setup.py setup.cfg constraints.txt
 	@test -n "$(PYTHON)" || { echo "No python3 found: install Python 3.10 to 3.13."; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ros,openvino,onnx,int8,train,test]'
 	@touch $@

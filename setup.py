@@ -62,7 +62,6 @@ setup(
         (f'share/{package_name}/config/training/protocols', sorted(glob('config/training/protocols/*.yaml'))),
     ],
     install_requires=[
-        'cachetools>=4.0',
         'huggingface_hub>=0.23',
         'numpy>=1.22',
         'opencv-python-headless>=4.5.4',

@@ -1,8 +1,9 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and the files that come with the package."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,3 +24,13 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def share_files(name: str) -> list[Path]:
+    """Where share/depth_anything_ros/`name` may be, the first that exists being the one to take.
+
+    That is the source tree, if this is one, and where colcon or pip has installed it.
+    """
+    prefixes = [*filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)), sys.prefix]
+    installed = [Path(prefix) / 'share' / 'depth_anything_ros' / name for prefix in prefixes]
+    return [Path(__file__).parents[1] / name, *installed]

@@ -12,6 +12,7 @@ from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
+from launch_ros.parameter_descriptions import ParameterValue
 
 SHARE = Path(get_package_share_directory('depth_anything_ros'))
 # Fast DDS 2 does not know the name of 3, and where both are known rmw_fastrtps warns of the old one.
@@ -29,17 +30,22 @@ CAMERA = '{camera}'
 # What RViz shows of a camera, beside its image.
 SHOWN = ('depth/image_color', 'points')
 
-# (launch argument, node parameter, meaning); an empty argument leaves the parameter to the params_file.
+# (launch argument, node parameter, its type, meaning); an empty argument leaves the parameter to the params_file.
 PARAMETERS = (
-    ('model', 'model', 'name in the catalogue, such as tiny or v2-small'),
-    ('checkpoint', 'checkpoint', 'weight file of that model'),
-    ('device', 'device', 'auto, cpu, cuda, cuda:N'),
+    ('model', 'model', str, 'name in the catalogue, such as tiny or v2-small'),
+    ('checkpoint', 'checkpoint', str, 'weight file of that model'),
+    ('accept_license', 'accept_license', bool, 'true: agree to a licence that forbids commercial use'),
+    ('device', 'device', str, 'auto, cpu, cuda, cuda:N, openvino:GPU, openvino:NPU'),
+    ('precision', 'precision', str, 'auto, fp32, bf16, fp16, int8'),
+    ('backend', 'backend', str, 'auto, torch, torch-compile, openvino, onnxruntime'),
+    ('input_size', 'input_size', int, "pixels of the image's shorter side in the network"),
     (
         'alignment_source',
         'alignment.source',
+        str,
         'where metres come from: none, fixed, depth, points, scan, range, ground, camera or an installed one',
     ),
-    ('image_transport', 'image_transport', 'raw or compressed'),
+    ('image_transport', 'image_transport', str, 'raw or compressed'),
 )
 
 
@@ -71,7 +77,7 @@ def generate_launch_description() -> LaunchDescription:
             ),
             *(
                 DeclareLaunchArgument(argument, default_value='', description=f'{meaning}; empty: params_file')
-                for argument, _, meaning in PARAMETERS
+                for argument, _, _, meaning in PARAMETERS
             ),
             DeclareLaunchArgument(
                 'params_file',
@@ -103,7 +109,11 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         raise RuntimeError(f'params_file {params_file} is not a file')
     # Lists, since an empty dictionary would become a parameter file that ROS cannot read.
     clock = [{'use_sim_time': argument('use_sim_time') in TRUE}] if argument('use_sim_time') else []
-    overrides = [{parameter: argument(name)} for name, parameter, _ in PARAMETERS if argument(name)]
+    overrides = [
+        {parameter: ParameterValue(LaunchConfiguration(name), value_type=kind)}
+        for name, parameter, kind, _ in PARAMETERS
+        if argument(name)
+    ]
     cameras = [name.strip() for name in argument('cameras').split(',')] if argument('cameras') else []
     if cameras:
         overrides.append({'cameras': cameras})

@@ -14,7 +14,6 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = 'depth_anything_ros'
 # Import name to rosdep key, where they differ.
 ROSDEP_KEYS = {
-    'cachetools': 'python3-cachetools',
     'cv2': 'python3-opencv',
     'huggingface_hub': 'python3-huggingface-hub-pip',
     'numpy': 'python3-numpy',
@@ -71,16 +70,17 @@ def setup_py():
 
 
 # Who may import whom, besides itself; what only the ends import is not needed where there is no ROS, or no training.
-FOUNDATIONS = {'files', 'choices', 'network', 'geometry', 'messages'}
+FOUNDATIONS = {'files', 'lru', 'choices', 'network', 'geometry', 'messages'}
 MIDDLE = {*FOUNDATIONS, 'checkpoints', 'estimation', 'alignment', 'benchmark'}
 MAY_IMPORT = {
     'network': set(),
     'messages': set(),
     'files': set(),
+    'lru': set(),
     'choices': set(),
-    'geometry': {'files'},
+    'geometry': {'files', 'lru'},
     'checkpoints': {'network'},
-    'estimation': {'choices', 'network', 'checkpoints'},
+    'estimation': {'choices', 'lru', 'network', 'checkpoints'},
     'alignment': {'geometry', 'messages'},
     'bags': {'geometry', 'messages'},
     'benchmark': {'files'},
@@ -120,6 +120,12 @@ def test_the_manifest_depends_on_everything_that_is_imported(manifest):
     imported = {name.partition('.')[0] for path in files for name in imports_of(path)}
     foreign = imported - set(sys.stdlib_module_names) - OPTIONAL - {PACKAGE}
     assert {ROSDEP_KEYS.get(name, name) for name in foreign} - depends == set()
+
+
+def test_the_manifest_depends_on_what_the_launch_file_starts(manifest):
+    depends = {item.text for item in manifest.findall('exec_depend')}
+    started = set(re.findall(r"package='(\w+)'", (ROOT / 'launch' / 'depth.launch.py').read_text()))
+    assert {PACKAGE} < started <= {PACKAGE, *depends}
 
 
 @pytest.mark.parametrize('part', MAY_IMPORT)
@@ -199,6 +205,14 @@ def test_rviz_shows_only_what_its_default_plugins_know():
     displays = config['Visualization Manager']['Displays']
     shown = {item['Topic']['Value'] for item in displays if 'Topic' in item}
     assert shown == {'image', 'depth/image_color', 'points'}
+
+
+def test_the_costmap_is_as_high_as_its_obstacles():
+    config = yaml.safe_load((ROOT / 'config' / 'nav2_costmap.yaml').read_text())
+    layer = config['local_costmap']['local_costmap']['ros__parameters']['voxel_layer']
+    assert layer['z_voxels'] <= 16
+    top_m = layer['origin_z'] + layer['z_voxels'] * layer['z_resolution']
+    assert top_m >= layer['max_obstacle_height'] >= layer['depth_anything']['max_obstacle_height']
 
 
 def test_the_fast_dds_profile_holds_the_frame_that_it_is_for():

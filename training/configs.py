@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+from depth_anything_ros.files import share_files
 from training.errors import RecipeError
-
-_PLACES = (
-    Path(__file__).resolve().parents[1] / 'config' / 'training',
-    Path(sys.prefix) / 'share' / 'depth_anything_ros' / 'config' / 'training',
-)
 
 
 def config_file(name: str, folder: str = '') -> Path:
@@ -28,8 +23,12 @@ def config_file(name: str, folder: str = '') -> Path:
         if not given.is_file():
             raise RecipeError(f'{name}: no such file')
         return given
-    for place in _PLACES:
-        if (found := place / folder / f'{name}.yaml').is_file():
+    places = [place / folder for place in share_files('config/training')]
+    for place in places:
+        if (found := place / f'{name}.yaml').is_file():
             return found
-    known = sorted({file.stem for place in _PLACES for file in (place / folder).glob('*.yaml')})
+    known = sorted({file.stem for place in places for file in place.glob('*.yaml')})
+    if not known:
+        looked_in = ', '.join(map(str, places))
+        raise RecipeError(f'{name}: no file .yaml, and no names either: there are none in {looked_in}')
     raise RecipeError(f'{name}: no file .yaml, and none of the names {", ".join(known)}')

@@ -244,7 +244,9 @@ def feature_alignment_loss(student: Tensor, frozen: Tensor, margin: float = 0.85
 def silog_loss(prediction: Tensor, target: Tensor, mask: Tensor, lambd: float = 0.5) -> Tensor:
     """Scale-invariant logarithmic loss of metric depth (Eigen et al. 2014, in the root form of V2's metric training).
 
-    L = sqrt(mean g^2 - lambd * mean(g)^2), g = log d* - log d over an image's valid pixels.
+    L = sqrt(mean g^2 - lambd * mean(g)^2), g = log d* - log d over an image's valid pixels. V2's code pools the
+    pixels of n = 4 images, a GPU's batch: an error of an image's scale counts here with 1 - lambd of its square, there,
+    where such errors are independent, with 1 - lambd / n.
 
     Args:
         prediction: (B, H, W) metres; raised to 1e-6 where it is less.

@@ -41,7 +41,7 @@ class Monitor:
         try:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415, it is optional
         except ImportError as error:
-            raise TrainingError("the curves need TensorBoard: pip install 'depth_anything_ros[train]'") from error
+            raise TrainingError('the curves need TensorBoard: pip install tensorboard') from error
         _leave_second_of_last_file(Path(folder))
         self._writer = SummaryWriter(os.fspath(folder), purge_step=start)
         self._bar = tqdm(total=steps, initial=start, desc=title, unit='step', dynamic_ncols=True)

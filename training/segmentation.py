@@ -86,7 +86,7 @@ def _load(model: str) -> tuple[Any, nn.Module]:
     try:
         from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation  # noqa: PLC0415 - optional
     except ImportError as error:
-        raise TrainingError("sky needs transformers: pip install 'depth_anything_ros[train]'") from error
+        raise TrainingError('sky needs transformers: pip install transformers') from error
     try:
         processor = AutoImageProcessor.from_pretrained(model)
         network, loaded = AutoModelForSemanticSegmentation.from_pretrained(model, output_loading_info=True)

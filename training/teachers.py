@@ -51,8 +51,8 @@ class TeacherSpec:
     input_size: int = 0
     accept_license: bool = free(False)
     device: str = free('auto')
-    precision: str = free('fp32')
-    backend: str = free('torch')
+    precision: str = 'fp32'
+    backend: str = 'torch'
 
     def check(self) -> None:
         """Raise ValueError for a value out of range."""
@@ -143,7 +143,7 @@ class OnnxTeacher:
         try:
             import onnxruntime  # noqa: PLC0415, it is optional
         except ImportError as error:
-            raise RecipeError("an ONNX teacher needs onnxruntime: pip install 'depth_anything_ros[onnx]'") from error
+            raise RecipeError('an ONNX teacher needs onnxruntime: pip install onnxruntime') from error
         self._kind = spec.kind
         # What the recipe's device asks for, of what this onnxruntime was built with.
         wanted = ['CPUExecutionProvider'] if spec.device == 'cpu' else ['CUDAExecutionProvider', 'CPUExecutionProvider']

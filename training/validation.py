@@ -32,11 +32,14 @@ class Validation:
     loss: Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def relative_validation(settings: TrainSettings, multiple: int) -> Validation | None:
-    """The affine-invariant loss on settings.validation, None if that is empty; raises RecipeError or DataError."""
+def relative_validation(settings: TrainSettings, multiple: int, *, mask_sky: bool) -> Validation | None:
+    """The affine-invariant loss on settings.validation, None if that is empty; raises RecipeError or DataError.
+
+    mask_sky: as of TrainView.
+    """
     if not settings.validation:
         return None
-    view = TrainView(size=settings.crop(multiple), multiple=multiple, crop='centre', flip=0.0)
+    view = TrainView(size=settings.crop(multiple), multiple=multiple, crop='centre', flip=0.0, mask_sky=mask_sky)
     return Validation(make_datasets(settings.validation), view, affine_invariant_loss)
 
 

@@ -7,8 +7,9 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import hypot
+from math import hypot, inf, sqrt
 from threading import Lock, RLock
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from depth_anything_ros.messages import InvalidMessageError, stamp_ns
 
 # Evidence later than its frame finds it among these: as many as fit into the bytes, two at least.
 _REMEMBERED_BYTES = 64 << 20
-# At 100 Hz more than two seconds; each piece is condensed to a few thousand samples.
+# At 100 Hz more than two seconds; of clouds as many as fit into the bytes, since nobody may take a frame for hours.
 _REMEMBERED_EVIDENCE = 256
 # A step back in time larger than this is a restarted bag or simulation, not a late message.
 _RESTART_NS = 1_000_000_000
@@ -39,7 +40,8 @@ _RESTART_NS = 1_000_000_000
 _INDEPENDENT_CELLS = (6, 8)
 # Pixels looked at to tell what an image's disparity spans.
 _SPAN_PIXELS = 4000
-# Relative standard deviation of depth at the nearest pixels of the image beyond which a fit does not reach them.
+# Relative standard deviation of depth at the nearest pixels of the image beyond which no fit reaches them; and what
+# samples at one depth scatter less than.
 _MAX_NEAR_SIGMA = 0.3
 
 # What a source says of its evidence; anything else is a fault in the source.
@@ -108,12 +110,13 @@ class AlignedFrame:
 
     disparity: float32 (H, W), stabilised; what the alignment refers to. alignment: None without metres, and for a
     metric model that is believed. believed: what that predicts, float32 (H, W) metres. Where the view's values are no
-    array but serve as one, so do these.
+    array but serve as one, so do these. least_disparity: as in View.
     """
 
     disparity: np.ndarray
     alignment: Alignment | None
     believed: np.ndarray | None = None
+    least_disparity: float = -inf
 
     @property
     def is_metric(self) -> bool:
@@ -127,8 +130,11 @@ class AlignedFrame:
 
     @cached_property
     def depth(self) -> np.ndarray | None:
-        """float32 (H, W) metres; None if nothing gives metres."""
-        return self.alignment.depth(self.disparity) if self.alignment else self.believed
+        """float32 (H, W) metres, +Inf where the model is saturated; None if nothing gives metres."""
+        depth = self.alignment.depth(self.disparity) if self.alignment else self.believed
+        if depth is None or self.least_disparity == -inf:
+            return depth
+        return np.where(self.disparity <= np.float32(self.least_disparity), np.float32(inf), depth)
 
     def sigma(self) -> np.ndarray | None:
         """Standard deviation of depth, float32 (H, W) metres; None if nobody knows it."""
@@ -152,13 +158,16 @@ class Aligner:
         self._stabilizer = Stabilizer(self.settings.stabilizer_s)
         # Of evidence and counts; never held for long.
         self._lock = Lock()
-        self._evidence: list[tuple[int, Any]] = []
+        self._evidence: list[_Evidence] = []
         self._counts = Counter()
         self._expected_ns: int | None = None
         # Of all the rest.
         self._working = RLock()
         self._views: deque[View] = deque()
-        self._last_ns = 0
+        self._last_ns: int | None = None
+        self._advanced_s = 0.0
+        # The disparity of the nearest pixels when the last fit had to hold the shift; None if that measured it.
+        self._unmeasured_near: float | None = None
         self._constant: Alignment | None = None
         self._refusal = self._mismatch = ''
         self._held = False
@@ -184,10 +193,12 @@ class Aligner:
             self.refuse_evidence(reason)
             return reason
         with self._lock:
-            self._evidence.append((stamp, evidence))
-            if len(self._evidence) > _REMEMBERED_EVIDENCE:
+            self._evidence.append(_Evidence(stamp, evidence, _nbytes(evidence)))
+            while len(self._evidence) > _REMEMBERED_EVIDENCE or (
+                len(self._evidence) > 2 and sum(item.nbytes for item in self._evidence) > _REMEMBERED_BYTES
+            ):
                 # The oldest goes, but not what the frame in work waits for.
-                spare = (i for i, (other, _) in enumerate(self._evidence) if not self._is_expected(other))
+                spare = (i for i, item in enumerate(self._evidence) if not self._is_expected(item.stamp_ns))
                 del self._evidence[next(spare, 0)]
                 self._counts['unmatched'] += 1
         return None
@@ -208,7 +219,7 @@ class Aligner:
         if self._held or (last_ns is not None and stamp_ns - last_ns < self.settings.max_age_s * 0.5e9):
             return False
         with self._lock:
-            return any(self._is_near(evidence_ns, stamp_ns) for evidence_ns, _ in self._evidence)
+            return any(self._is_near(item.stamp_ns, stamp_ns) for item in self._evidence)
 
     def align(self, view: View) -> AlignedFrame:
         """Take a predicted frame, and give its metres, if anything does."""
@@ -216,17 +227,19 @@ class Aligner:
             settings = self.settings
             if view.kind == 'depth' and not (settings.correct_metric_model or isinstance(self._source, CameraSource)):
                 self._state, self._held = AlignmentState(None), False
-                return AlignedFrame(view.disparity, None, view.values)
+                return AlignedFrame(view.disparity, None, view.values, view.least_disparity)
             self._tracker.drift = settings.drift
-            if view.stamp_ns < self._last_ns - _RESTART_NS:
+            if self._last_ns is not None and view.stamp_ns < self._last_ns - _RESTART_NS:
                 self._forget('time went back: the alignment of before is forgotten')
+            if view.stamp_ns != self._last_ns:
+                self._advanced_s = monotonic()
             self._last_ns = view.stamp_ns
             view = self._stabilized(view)
             if self._source.topics:
                 self._take_messages(view)
             elif not self._held:
                 self._measure(None, view, view.stamp_ns)
-            return AlignedFrame(view.disparity, self._judge(view.stamp_ns))
+            return AlignedFrame(view.disparity, self._judge(view.stamp_ns), least_disparity=view.least_disparity)
 
     def realign(self) -> None:
         """Forget the alignment, and start anew with the next evidence."""
@@ -283,10 +296,11 @@ class Aligner:
         if len(self._views) > 1:
             horizon_ns = min(horizon_ns, now_ns + max(now_ns - self._views[-2].stamp_ns, 0) // 2)
         with self._lock:
-            ripe = [item for item in self._evidence if item[0] <= horizon_ns]
-            self._evidence = [item for item in self._evidence if item[0] > horizon_ns]
-        nearest: dict[int, tuple[int, int, Any]] = {}
-        for evidence_ns, evidence in ripe:
+            ripe = [item for item in self._evidence if item.stamp_ns <= horizon_ns]
+            self._evidence = [item for item in self._evidence if item.stamp_ns > horizon_ns]
+        nearest: dict[int, tuple[int, _Evidence]] = {}
+        for item in ripe:
+            evidence_ns = item.stamp_ns
             index = min(range(len(self._views)), key=lambda i: abs(self._views[i].stamp_ns - evidence_ns))
             apart = abs(self._views[index].stamp_ns - evidence_ns)
             if not self._is_near(evidence_ns, self._views[index].stamp_ns):
@@ -296,11 +310,12 @@ class Aligner:
                     f'alignment.max_time_difference_s = {self.settings.max_time_difference_s:g}'
                 )
             elif index not in nearest or apart < nearest[index][0]:
-                nearest[index] = apart, evidence_ns, evidence
-        used = {evidence_ns for _, evidence_ns, _ in nearest.values()}
+                nearest[index] = apart, item
+        used = {item.stamp_ns for _, item in nearest.values()}
         with self._lock:
-            self._evidence += [item for item in ripe if item[0] > now_ns and item[0] not in used]
-        return [(evidence_ns, evidence, self._views[i]) for i, (_, evidence_ns, evidence) in sorted(nearest.items())]
+            self._evidence += [item for item in ripe if item.stamp_ns > now_ns and item.stamp_ns not in used]
+        chosen = sorted(nearest.items(), key=lambda pair: pair[0])
+        return [(item.stamp_ns, item.content, self._views[i]) for i, (_, item) in chosen]
 
     def _measure(self, evidence: Any, view: View, evidence_ns: int) -> None:
         """Let the source say what the evidence tells of the frame, and learn from it."""
@@ -335,6 +350,8 @@ class Aligner:
             noise = hypot(fitted.noise[0], measured.shift_sigma), hypot(fitted.noise[1], measured.scale_sigma)
             fitted = replace(fitted, noise=noise)
         held_back = self._tracker.update(fitted, fitted.scale * (span[1] - span[0]), held_at_slope=slope)
+        if not held_back:
+            self._unmeasured_near = None if slope is None else span[1]
         self._count('gated' if held_back else 'fits')
         return held_back or remark
 
@@ -342,7 +359,7 @@ class Aligner:
         self, samples: Samples, view: View, span: tuple[float, float], evidence_ns: int
     ) -> tuple[Alignment, float | None, str]:
         """The fit, the mean of scale * disparity if its shift had to be held, and a remark in that case."""
-        pixels, disparity, depth_m, weights = _matched(samples, view.disparity)
+        pixels, disparity, depth_m, weights = _matched(samples, view)
         independent = _independent(pixels, view.disparity.shape)
         common = {
             'weights': weights,
@@ -364,6 +381,13 @@ class Aligner:
             slope = float(np.median(1.0 / depth_m[np.isfinite(depth_m) & (depth_m > 0.0)])) - tracked.shift
             if not slope > 0.0:
                 raise
+            # Samples at one depth scatter by their noise. These are at several, and the disparity does not tell them
+            # apart: glare, dirt on the lens.
+            if fitted.relative_rmse > _MAX_NEAR_SIGMA and fitted.explained < self.settings.min_explained:
+                raise UninformativeDisparityError(
+                    f'model and evidence see different scenes: with the shift held the measured depths are '
+                    f'{100.0 * fitted.relative_rmse:.0f} % off ({error})'
+                ) from error
             return fitted, slope, f'the scale is followed at one depth only, the shift held: {error}'
         if fitted.explained < self.settings.min_explained:
             raise UninformativeDisparityError(
@@ -395,8 +419,41 @@ class Aligner:
                 cause = problem or self._mismatch
                 problem = f'{stale}; {cause}' if cause else stale
                 current = None
+            elif doubt := self._doubt(current):
+                problem = f'{doubt}; {problem}' if problem else doubt
+                current = None
         self._state = AlignmentState(current, problem, age_s)
         return current
+
+    def _doubt(self, current: Alignment) -> str:
+        """Why an alignment that is not old cannot be believed any more; empty if it can."""
+        still_s = monotonic() - self._advanced_s
+        if still_s > self.settings.max_age_s:
+            return f"the images' stamps have stood still for {still_s:.1f} s: how old the evidence is cannot be told"
+        if self._unmeasured_near is None or current is self._constant:
+            return ''
+        # While only one depth is seen the shift drifts away, and with it what is nearer.
+        sigma = _near_sigma(replace(current, field=()), self._unmeasured_near)
+        if sigma <= _MAX_NEAR_SIGMA:
+            return ''
+        return (
+            f'only one depth has been measured for long, and by now the near end of the image is uncertain by '
+            f'{100.0 * sigma:.0f} %: give evidence at several depths'
+        )
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """What a source keeps of a message until its frame is there. nbytes: of its arrays."""
+
+    stamp_ns: int
+    content: Any
+    nbytes: int
+
+
+def _nbytes(evidence: Any) -> int:
+    parts = (evidence, *getattr(evidence, '__dict__', {}).values())
+    return sum(part.nbytes for part in parts if isinstance(part, np.ndarray))
 
 
 def _reason(error: Exception) -> str:
@@ -407,12 +464,14 @@ def _reason(error: Exception) -> str:
     return f'the alignment source failed: {type(error).__name__}: {error}'
 
 
-def _matched(samples: Samples, disparity: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """The samples inside the image: pixels (N, 2), their disparity, depth, and weights."""
-    rows, columns, inside = samples.in_image(disparity.shape)
+def _matched(samples: Samples, view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """The samples inside the image: pixels (N, 2), disparity, NaN where the model is saturated, depth, and weights."""
+    rows, columns, inside = samples.in_image(view.disparity.shape)
     weights = None if samples.weights is None else np.asarray(samples.weights)[inside]
     pixels = np.asarray(samples.pixels, np.float64)[inside]
-    return pixels, disparity[rows, columns], np.asarray(samples.depth_m)[inside], weights
+    disparity = view.disparity[rows, columns]
+    disparity = np.where(disparity <= view.least_disparity, np.nan, disparity)
+    return pixels, disparity, np.asarray(samples.depth_m)[inside], weights
 
 
 def _independent(pixels: np.ndarray, size: tuple[int, int]) -> int:
@@ -430,13 +489,18 @@ def _span(disparity: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def _near_sigma(alignment: Alignment, nearest: float) -> float:
+    """Relative standard deviation of depth at a disparity, without a pixel's own noise: that is not the fit's fault."""
+    at = np.float32(nearest)
+    sigma = float(alignment.sigma(at) / alignment.depth(at))
+    own = float(np.hypot(alignment.noise[0] * alignment.depth(at), alignment.noise[1]))
+    return sqrt(max(sigma**2 - own**2, 0.0))
+
+
 def _check_near(fitted: Alignment, span: tuple[float, float]) -> None:
     """Raise DegenerateEvidenceError if the fit does not reach the nearest pixels: those that a robot may hit."""
-    nearest = np.float32(span[1])
-    sigma = float(fitted.sigma(nearest) / fitted.depth(nearest))
-    # A pixel's own noise is not the fit's fault.
-    own = float(np.hypot(fitted.noise[0] * fitted.depth(nearest), fitted.noise[1]))
-    if not max(sigma**2 - own**2, 0.0) <= _MAX_NEAR_SIGMA**2:
+    sigma = _near_sigma(fitted, span[1])
+    if not sigma <= _MAX_NEAR_SIGMA:
         raise DegenerateEvidenceError(
             f'the samples are all far away or too few: at the near end of the image depth would be uncertain by '
             f'{100.0 * sigma:.0f} %; give evidence at several depths'
@@ -445,7 +509,7 @@ def _check_near(fitted: Alignment, span: tuple[float, float]) -> None:
 
 def _from_prior(prior: Prior, evidence_ns: int) -> Alignment:
     covariance = (prior.scale_sigma**2, 0.0, prior.shift_sigma**2)
-    return Alignment(prior.scale, prior.shift, covariance, stamp_ns=evidence_ns)
+    return Alignment(prior.scale, prior.shift, covariance, (prior.common_shift_sigma, 0.0), stamp_ns=evidence_ns)
 
 
 def _with_field(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cached_property
-from math import isfinite
+from math import inf, isfinite
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +16,9 @@ from depth_anything_ros.geometry.transforms import NoTransforms, Transforms
 
 SCALE_REFERENCE = 'scale_reference'
 """The topic on which built-in sources expect their evidence."""
+
+# A metric model's depth is a sigmoid's share of its maximum: from here on it says "far", and no distance.
+_SATURATED = 0.98
 
 
 class EvidenceError(ValueError):
@@ -54,17 +57,19 @@ class Prior:
     """What is known of 1/z = scale * disparity + shift itself, without the fit: a Gaussian on (log scale, shift).
 
     scale: 1/m per unit of disparity. scale_sigma: its standard deviation as a fraction. shift, shift_sigma: 1/m.
+    common_shift_sigma: of a shift that is assumed, 1/m: what all such priors have in common does not average out.
     """
 
     scale: float
     scale_sigma: float
     shift: float = 0.0
     shift_sigma: float = 0.0
+    common_shift_sigma: float = 0.0
 
     def __post_init__(self) -> None:
         """Raises EvidenceError for numbers that no knowledge has."""
-        numbers = (self.scale, self.scale_sigma, self.shift, self.shift_sigma)
-        if not (all(map(isfinite, numbers)) and self.scale > 0.0 and min(self.scale_sigma, self.shift_sigma) >= 0.0):
+        deviations = (self.scale_sigma, self.shift_sigma, self.common_shift_sigma)
+        if not (all(map(isfinite, (self.scale, self.shift, *deviations))) and self.scale > 0.0 <= min(deviations)):
             raise EvidenceError(f'expected a positive scale, and deviations that are not negative, got {self}')
 
 
@@ -78,6 +83,7 @@ class View:
     transforms: where other frames are. network_size: (height, width) of what the network saw, None if unknown.
     canonical_focal_px: the focal length that a metric model assumes, in pixels of what it saw, None if unknown.
     image: the picture itself, uint8 RGB (h, w, 3) of the same field of view, None if it is not at hand.
+    max_depth_m: the largest depth that a metric model can say, None if unknown.
     """
 
     values: np.ndarray
@@ -89,6 +95,7 @@ class View:
     network_size: tuple[int, int] | None = None
     canonical_focal_px: float | None = None
     image: np.ndarray | None = None
+    max_depth_m: float | None = None
 
     @cached_property
     def disparity(self) -> np.ndarray:
@@ -97,6 +104,13 @@ class View:
             return self.values
         with np.errstate(divide='ignore'):
             return np.float32(1.0) / self.values
+
+    @property
+    def least_disparity(self) -> float:
+        """The disparity at and below which a metric model is saturated and tells no distance; -inf if there is none."""
+        if self.kind == 'disparity' or self.max_depth_m is None:
+            return -inf
+        return 1.0 / (_SATURATED * self.max_depth_m)
 
     @property
     def calibrated(self) -> CameraModel:

@@ -24,6 +24,8 @@ _STEP = (0.8, 1.5)
 _RESTLESSNESS = (0.2, 300.0)
 # Relative, of the state's own magnitudes: keeps matrices regular where a source claims to be exact.
 _LEAST_SIGMA = 1e-4
+# Of the log scale, when a new one is looked for: any.
+_ANY_SCALE = 10.0
 
 
 @dataclass(frozen=True)
@@ -114,13 +116,15 @@ class Tracker:
 
     def _consider(self, measured: _State, held_at_slope: float | None, sigmas: float, gate: float) -> str:
         """Follow a lasting change; hold back anything else."""
+        agrees = False
         if self._candidate is not None:
             predicted = self._candidate.at(measured.stamp_ns, self._drift)
             updated, distance = _combine(predicted, measured, held_at_slope)
             agrees = distance <= gate
-            self._candidate, self._confirmed = (updated, self._confirmed + 1) if agrees else (measured, 1)
+        if agrees:
+            self._candidate, self._confirmed = updated, self._confirmed + 1
         else:
-            self._candidate, self._confirmed = measured, 1
+            self._candidate, self._confirmed = self._start(measured, held_at_slope), 1
         if self._confirmed >= CONFIRMATIONS:
             self._state, self._candidate, self._confirmed = self._candidate, None, 0
             return ''
@@ -128,6 +132,14 @@ class Tracker:
             f'the last fit is {sigmas:.1f} standard deviations from the alignment in force and is held back; '
             f'{CONFIRMATIONS} such fits in a row that agree would replace it'
         )
+
+    def _start(self, measured: _State, held_at_slope: float | None) -> _State:
+        """What a fit alone says; a shift that it held is as uncertain as it was, and only the scale is anew."""
+        if held_at_slope is None:
+            return measured
+        before = self._state.at(measured.stamp_ns, self._drift)
+        wide = replace(before, covariance=before.covariance + np.diag([_ANY_SCALE**2, 0.0]))
+        return _combine(wide, measured, held_at_slope)[0]
 
 
 def _measured(fit: Alignment, reach: float) -> _State:
@@ -152,7 +164,9 @@ def _combine(state: _State, measured: _State, held_at_slope: float | None) -> tu
     covariance = kept @ state.covariance @ kept.T + gain @ noise @ gain.T
     field = _blend(state.fit.field, measured.fit.field, float(np.clip(gain[0, 0], 0.0, 1.0)))
     mean = state.mean + gain @ innovation
-    combined = _State(mean, covariance, measured.stamp_ns, measured.reach, replace(measured.fit, field=field))
+    # Before a wall the image spans nothing, and a shift that nobody measures wanders as it did.
+    reach = measured.reach if held_at_slope is None else max(state.reach, measured.reach)
+    combined = _State(mean, covariance, measured.stamp_ns, reach, replace(measured.fit, field=field))
     return combined, float(innovation @ np.linalg.solve(expected, innovation))
 
 

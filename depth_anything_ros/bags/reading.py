@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rosbags.convert.converter import create_connections_converters
+from rosbags.convert.converter import create_connections_converters, generate_message_converter
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Writer
@@ -22,6 +22,8 @@ _logger = logging.getLogger(__name__)
 
 # As rosbags renames it when it copies; the two are the same field by field.
 _ROS1_RENAMED = {'tf/msg/tfMessage': 'tf2_msgs/msg/TFMessage'}
+# Later distributions write the definitions of their types into the bag. Some types have changed since, Range is one.
+_WITHOUT_DEFINITIONS = Stores.ROS2_HUMBLE
 
 
 class Message(NamedTuple):
@@ -36,7 +38,7 @@ class Message(NamedTuple):
 class InputBag:
     """A rosbag2 folder, a bare .db3 or .mcap file, or a ROS 1 bag, read as ROS 2 messages.
 
-    typestore: ROS 2's message types. damage: why reading stopped early, None while all is well.
+    typestore: ROS 2's message types of today. damage: why reading stopped early, None while all is well.
     """
 
     def __init__(self, path: Path, *, salvage: bool = False) -> None:
@@ -59,10 +61,14 @@ class InputBag:
         if cut:
             self.damage = f'the recording of {", ".join(cut)} was cut off'
         try:
-            self._reader = AnyReader([MendedPath(path) if cut else path], default_typestore=self.typestore)
+            default = get_typestore(_WITHOUT_DEFINITIONS)
+            self._reader = AnyReader([MendedPath(path) if cut else path], default_typestore=default)
             self._reader.open()
         except Exception as error:  # the library raises whatever damaged bytes lead it to
             raise BagError(f'{path}: cannot be read as a bag: {_describe(error)}{_remedy(path)}') from error
+        # Those of ROS 1 are made messages of today.
+        self._typestores = [self._reader.typestore, self.typestore] if self._reader.is2 else [self.typestore]
+        self._converters: dict[str, Callable] = {}
         # Bags of 2019 name their types without the /msg/.
         self._connections = [
             connection._replace(msgtype=_full_name(connection.msgtype)) for connection in self._reader.connections
@@ -112,13 +118,12 @@ class InputBag:
         if not connections:  # to the library, no connections are all of them
             return
         for connection, time_ns, data in self._guarded(self._reader.messages(connections)):
-            kind = _ros2_name(connection.msgtype)
             try:
-                cdr = data if self._reader.is2 else self.typestore.ros1_to_cdr(data, kind)
+                cdr = data if self._reader.is2 else self._converter(connection.msgtype)(data)
             except Exception as error:  # as when opening
                 self._refuse(connection.topic, error)
                 continue
-            yield Message(connection.topic, kind, time_ns, cdr)
+            yield Message(connection.topic, _ros2_name(connection.msgtype), time_ns, cdr)
 
     def copy_to(self, bag: OutputBag) -> Iterator[Message]:
         """Copy all messages as they are to a new bag, and yield each that has been copied, in the order of log time.
@@ -138,10 +143,24 @@ class InputBag:
 
     def deserialize(self, message: Message) -> Any:
         """Read a message of a type that ROS 2 has; raises MessageError."""
-        try:
-            return self.typestore.deserialize_cdr(message.data, message.kind)
-        except Exception as error:  # as when opening
-            raise MessageError(f'{message.topic}: a message cannot be decoded: {_describe(error)}') from error
+        problem = KeyError(message.kind)
+        for typestore in self._typestores:
+            if message.kind in typestore.fielddefs:
+                try:
+                    return typestore.deserialize_cdr(message.data, message.kind)
+                except Exception as error:  # as when opening
+                    problem = error
+        raise MessageError(f'{message.topic}: a message cannot be decoded: {_describe(problem)}') from problem
+
+    def _converter(self, kind: str) -> Callable:
+        """What makes CDR of ROS 1's messages of a type; a field that they do not have becomes 0."""
+        if kind not in self._converters:
+            # The library prints what it changes.
+            with contextlib.redirect_stdout(None):
+                self._converters[kind] = generate_message_converter(
+                    self._reader.typestore, self.typestore, kind, _ros2_name(kind), {}, src_is2=False, dst_is2=True
+                )
+        return self._converters[kind]
 
     def _prepare(self, writer: Writer) -> tuple[dict[tuple[int, object], Connection], dict[str, Callable]]:
         """The connections of the copy, by (id, owner) of the original, and what makes CDR of each message type."""

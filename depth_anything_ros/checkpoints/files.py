@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from depth_anything_ros.checkpoints.errors import CheckpointNotFoundError, CorruptCheckpointError
@@ -84,6 +84,8 @@ def save(model: DepthAnything, path: str | Path, dtype: torch.dtype | None = Non
         unfinished.chmod(mode)
         _sort_metadata(unfinished)
         os.replace(unfinished, path)
+    except SafetensorError as error:  # its name for what the system refuses
+        raise OSError(f'{path} cannot be written: {error}') from error
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -3,7 +3,9 @@
 import json
 import logging
 import os
+import tempfile
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -90,8 +92,24 @@ def checkpoint_folder() -> Path:
 
 
 def user_cache_folder() -> Path:
-    """This package's folder in the user's cache: `$XDG_CACHE_HOME` or `~/.cache`, and the package's name."""
-    return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'depth_anything_ros'
+    """This package's folder in the user's cache: `$XDG_CACHE_HOME` or `~/.cache`, and the package's name.
+
+    Where nobody knows the user's home (a container with another user's id, say), one of temporary files.
+    """
+    try:
+        return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'depth_anything_ros'
+    except RuntimeError:
+        return _temporary_folder()
+
+
+@cache
+def _temporary_folder() -> Path:
+    folder = Path(tempfile.gettempdir()) / f'depth_anything_ros-{os.getuid()}'
+    _log.warning(
+        'neither $HOME nor $XDG_CACHE_HOME is set, and this user is not known: %s is the cache, which does not last',
+        folder,
+    )
+    return folder
 
 
 def _untrained(path: Path | None) -> DepthAnything:
@@ -176,7 +194,7 @@ def _packaged(entry: CatalogueEntry) -> Path:
 def _published(entry: CatalogueEntry) -> Path:
     by_hand = checkpoint_folder() / Path(entry.file_name).name
     for candidate in (by_hand.with_suffix('.safetensors'), by_hand):
-        if candidate.is_file():
+        if os.path.isfile(candidate):
             return candidate
     if entry.hub_repo is None:
         raise CheckpointUnavailableError(

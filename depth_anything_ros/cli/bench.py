@@ -8,7 +8,7 @@ import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from tqdm import tqdm
@@ -62,39 +62,65 @@ def cases(args: Namespace) -> list[Case]:
 
 def _engine(args: Namespace) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What each case took, and the cases that could not be had, with the reason."""
-    results, unavailable, running = [], [], []
     with ExitStack() as stack:
-        for case in cases(args):
-            process = stack.enter_context(_process('depth_anything_ros.cli.bench_case', case.to_json()))
-            facts = _answer(process, case)
-            asked = {name: getattr(case, name) for name in ('model', 'backend', 'device', 'precision', 'reference')}
-            if 'error' in facts:
-                unavailable.append({**asked, 'reason': facts['error']})
-            else:
-                times: dict[str, list[float]] = {part: [] for part in PARTS}
-                running.append((case, process, {**asked, 'precision_asked': case.precision, **facts}, times))
+        trials = [_Trial(case, stack) for case in cases(args)]
         for number in tqdm(range(_ROUNDS), desc='bench', unit='round', disable=None):
             # As even as it gets: the first rounds have one more.
             frames = len(range(number, args.frames, _ROUNDS))
-            for case, process, _, times in running if frames else ():
-                process.stdin.write(f'{frames}\n')
-                process.stdin.flush()
-                for part, values in _answer(process, case).items():
-                    times[part] += values
-        for case, process, facts, times in running:
-            process.stdin.close()
-            latency = {part: percentiles(values) for part, values in times.items()}
-            rate = 1e3 * len(times['total']) / sum(times['total'])
-            results.append({**facts, **_answer(process, case), 'latency_ms': latency, 'frames_per_second': rate})
-    return results, unavailable
+            for trial in trials if frames else ():
+                trial.time(frames)
+        for trial in trials:
+            trial.end()
+    results = [trial.result() for trial in trials if not trial.problem]
+    return results, [{**trial.asked, 'reason': trial.problem} for trial in trials if trial.problem]
 
 
-def _answer(process: subprocess.Popen[str], case: Case) -> dict[str, Any]:
-    line = process.stdout.readline()
-    if not line:
-        code = process.wait(_STOP_TIMEOUT_S)
-        raise CommandError(f'{case.model or "the default model"} with {case.backend or case.reference} ended: {code}')
-    return json.loads(line)
+class _Trial:
+    """A case in a process of its own. asked: what it is. problem: why there is no result, '' as long as there may be.
+
+    A process that dies, as one does that the system ends for its memory, costs the other cases nothing.
+    """
+
+    def __init__(self, case: Case, stack: ExitStack) -> None:
+        """Start it; it ends with the stack."""
+        self.asked = {name: getattr(case, name) for name in ('model', 'backend', 'device', 'precision', 'reference')}
+        self.problem = ''
+        self._times: dict[str, list[float]] = {part: [] for part in PARTS}
+        self._process = stack.enter_context(_process('depth_anything_ros.cli.bench_case', case.to_json()))
+        self._facts = {**self.asked, 'precision_asked': case.precision, **self._answer()}
+
+    def time(self, frames: int) -> None:
+        """Time so many frames."""
+        if self.problem:
+            return
+        with suppress(BrokenPipeError):  # it has ended, which its answer says
+            self._process.stdin.write(f'{frames}\n')
+            self._process.stdin.flush()
+        for part, values in self._answer().items():
+            self._times[part] += values
+
+    def end(self) -> None:
+        """Take its last words."""
+        if not self.problem:
+            self._process.stdin.close()
+            self._facts |= self._answer()
+
+    def result(self) -> dict[str, Any]:
+        """What it took."""
+        latency = {part: percentiles(values) for part, values in self._times.items()}
+        rate = 1e3 * len(self._times['total']) / sum(self._times['total'])
+        return {**self._facts, 'latency_ms': latency, 'frames_per_second': rate}
+
+    def _answer(self) -> dict[str, Any]:
+        """What it says next, nothing where that is a problem."""
+        line = self._process.stdout.readline()
+        if line:
+            answer = json.loads(line)
+            self.problem = answer.pop('error', '')
+            return answer
+        code = self._process.wait(_STOP_TIMEOUT_S)
+        self.problem = f'its process ended with code {code}; what it said is above'
+        return {}
 
 
 def _end_to_end(result: dict[str, Any], args: Namespace) -> dict[str, Any]:
@@ -128,7 +154,8 @@ def _process(module: str, argument: str) -> Iterator[subprocess.Popen[str]]:
     try:
         yield process
     finally:
-        process.stdin.close()
+        with suppress(BrokenPipeError):  # it has ended before it read all
+            process.stdin.close()
         try:
             process.wait(_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:

@@ -2,6 +2,7 @@
 
 Run with a case as JSON; answers on its standard output, a line of JSON each: first what it is, then, for each number N
 on its standard input, the times of N frames. At the end of the input it says how much memory it took, and ends.
+Instead of any of these it may say in `error` why it cannot be had, and ends.
 """
 
 from __future__ import annotations
@@ -57,23 +58,26 @@ Timed = Callable[[np.ndarray], dict[str, float]]
 def main() -> int:
     """Serve the case that is given as the only argument."""
     with _answers() as answers:
-        case = Case(**json.loads(sys.argv[1]))
-        start = perf_counter()
         try:
-            facts, frame = _make(case)
+            _serve(Case(**json.loads(sys.argv[1])), answers)
         except _unavailable() as error:
             _say(answers, {'error': str(error)})
-            return 0
-        width, height = case.size
-        image = made_up_picture(height, width)
-        for _ in range(_WARM_UP_FRAMES):
-            frame(image)
-        _say(answers, {**facts, 'start_s': perf_counter() - start})
-        for line in sys.stdin:
-            timed = [frame(image) for _ in range(int(line))]
-            _say(answers, {part: [1e3 * times[part] for times in timed] for part in PARTS})
-        _say(answers, memory())
     return 0
+
+
+def _serve(case: Case, answers: TextIO) -> None:
+    """Answer until the input ends; raises what _unavailable lists."""
+    start = perf_counter()
+    facts, frame = _make(case)
+    width, height = case.size
+    image = made_up_picture(height, width)
+    for _ in range(_WARM_UP_FRAMES):
+        frame(image)
+    _say(answers, {**facts, 'start_s': perf_counter() - start})
+    for line in sys.stdin:
+        timed = [frame(image) for _ in range(int(line))]
+        _say(answers, {part: [1e3 * times[part] for times in timed] for part in PARTS})
+    _say(answers, memory())
 
 
 def _answers() -> TextIO:

@@ -94,6 +94,7 @@ def make_view(
         prediction.network_size,
         estimator.canonical_focal_px,
         image,
+        estimator.max_depth_m,
     )
 
 

@@ -2,6 +2,7 @@
 
 from depth_anything_ros.estimation.errors import (
     BackendUnavailableError,
+    DeviceMemoryError,
     DeviceUnavailableError,
     NonFinitePredictionError,
     PrecisionUnavailableError,
@@ -15,6 +16,7 @@ __all__ = [
     'UNAVAILABLE_ERRORS',
     'BackendUnavailableError',
     'DepthEstimator',
+    'DeviceMemoryError',
     'DeviceUnavailableError',
     'ImageShapeError',
     'NonFinitePredictionError',

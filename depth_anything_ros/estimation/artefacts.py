@@ -11,8 +11,10 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
+import re
+import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -27,6 +29,8 @@ _log = logging.getLogger(__name__)
 _DIGEST_BYTES = 32
 # Of the largest network an entry has 1.3 GB, of the smallest 19 MB. A robot has few; the oldest go.
 _MAX_ENTRIES = 32
+# Names of entries and of unfinished ones: the folder may be one where users keep other things.
+_OURS = re.compile(r'.+-\d+(x\d+)*-\w+-[0-9a-f]{16}\.\w+|\.\w{8}\.unfinished')
 
 
 def cache_folder() -> Path:
@@ -70,12 +74,13 @@ def read(path: Path) -> bytes | None:
     """The content of an entry; None if it is not there, or is damaged, which is logged."""
     try:
         data = memoryview(path.read_bytes())
-        os.utime(path)  # the least recently used go first
     except FileNotFoundError:
         return None
     except OSError as error:
         _log.warning('%s cannot be read (%s): made anew', path, error.strerror or error)
         return None
+    with suppress(OSError):  # somebody else's folder
+        os.utime(path)  # the least recently used go first
     digest, content = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
     if hashlib.sha256(content).digest() != digest:
         _log.warning('%s is damaged: made anew', path)
@@ -85,11 +90,11 @@ def read(path: Path) -> bytes | None:
 
 def write(path: Path, content: bytes) -> bool:
     """Make an entry; False, with a warning in the log, if the folder does not take it."""
-    unfinished = None
+    # Not of tempfile, whose files nobody else can read, whatever the umask.
+    unfinished = path.with_name(f'.{secrets.token_hex(4)}.unfinished')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix='.', suffix='.unfinished', delete=False) as file:
-            unfinished = Path(file.name)
+        with unfinished.open('xb') as file:
             file.write(hashlib.sha256(content).digest())
             file.write(content)
         os.replace(unfinished, path)
@@ -103,19 +108,18 @@ def write(path: Path, content: bytes) -> bool:
         )
         return False
     finally:
-        if unfinished is not None:
-            unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink()
     return True
 
 
 def _remove_oldest(folder: Path) -> None:
     """Unfinished files of processes that were killed count too."""
     ages = []
-    for path in filter(Path.is_file, folder.iterdir()):
-        try:
-            ages.append((path.stat().st_mtime, path))
-        except FileNotFoundError:  # another process was faster
-            continue
+    for path in folder.iterdir():
+        if _OURS.fullmatch(path.name):
+            with suppress(FileNotFoundError):  # another process was faster
+                ages.append((path.stat().st_mtime, path))
     for _, path in sorted(ages)[:-_MAX_ENTRIES]:
         path.unlink(missing_ok=True)
 

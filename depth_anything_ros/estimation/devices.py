@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +15,11 @@ import torch
 from depth_anything_ros.choices import PRECISIONS
 from depth_anything_ros.estimation.errors import DeviceUnavailableError, PrecisionUnavailableError
 
+_log = logging.getLogger(__name__)
+
 _OPENVINO = 'openvino:'
+# What torch raises of a device: from its library, where it is built without it, and while it starts it.
+_FAULTS = (RuntimeError, AssertionError, torch.cuda.DeferredCudaCallError)
 
 
 @dataclass(frozen=True)
@@ -47,19 +53,39 @@ def resolve_target(device: str) -> Target:
 
 
 def resolve_device(device: str) -> torch.device:
-    """'auto', or anything torch.device understands; raises DeviceUnavailableError."""
-    if device == 'auto':
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    """'auto', or anything torch.device understands, if it computes; raises DeviceUnavailableError.
+
+    'auto' is CUDA, and the CPU where that is not there or, with a warning, does not compute.
+    """
+    if device == 'auto' and not torch.cuda.is_available():
+        return torch.device('cpu')
     try:
-        resolved = torch.device(device)
-        torch.zeros(1, device=resolved)
-    except (RuntimeError, AssertionError) as error:
+        return _computing('cuda' if device == 'auto' else device)
+    except _FAULTS as error:
+        reason = str(error).split('\n', 1)[0]
+        if device == 'auto':
+            _log.warning('CUDA is there and does not compute (%s): the CPU does, which is slower', reason)
+            return torch.device('cpu')
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         raise DeviceUnavailableError(
-            f"device '{device}' cannot be used ({str(error).splitlines()[0]}). Here: cpu and {count} CUDA device(s); "
-            "'auto' takes the best there is"
+            f"device '{device}' cannot be used ({reason}). Here: cpu and {count} CUDA device(s); 'auto' takes the best "
+            'there is'
         ) from error
+
+
+def _computing(device: str) -> torch.device:
+    """The device, after a first computation: torch may find a GPU that it has no code for."""
+    resolved = torch.device(device)
+    (torch.ones(1, device=resolved) + 1.0).item()
     return resolved
+
+
+def release_memory(device: torch.device) -> None:
+    """Give back what torch keeps of a GPU's memory beside what is in use."""
+    if device.type == 'cuda':
+        # After a capture that failed its allocator refuses.
+        with suppress(RuntimeError):
+            torch.cuda.empty_cache()
 
 
 def cpu_computes_bf16() -> bool:

@@ -2,7 +2,11 @@
 
 
 class DeviceUnavailableError(RuntimeError):
-    """The device asked for is not there."""
+    """The device asked for is not there, or does not compute."""
+
+
+class DeviceMemoryError(RuntimeError):
+    """The device has too little memory for the network, or for images of this size."""
 
 
 class PrecisionUnavailableError(ValueError):

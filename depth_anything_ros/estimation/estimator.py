@@ -10,9 +10,10 @@ import torch.nn.functional as F
 
 from depth_anything_ros import checkpoints
 from depth_anything_ros.estimation.backends import make_backend
-from depth_anything_ros.estimation.devices import check_precision, resolve_target
+from depth_anything_ros.estimation.devices import check_precision, release_memory, resolve_target
 from depth_anything_ros.estimation.errors import (
     BackendUnavailableError,
+    DeviceMemoryError,
     DeviceUnavailableError,
     NonFinitePredictionError,
 )
@@ -29,8 +30,13 @@ from depth_anything_ros.estimation.transfer import images_to_device, to_host
 from depth_anything_ros.network import DepthAnything
 
 # What a DepthEstimator raises for an image, and, beside the ValueError of a wrong option, when it is made.
-PREDICTION_ERRORS = (ImageShapeError, NonFinitePredictionError, BackendUnavailableError)
-UNAVAILABLE_ERRORS = (checkpoints.CheckpointError, BackendUnavailableError, DeviceUnavailableError)
+PREDICTION_ERRORS = (ImageShapeError, NonFinitePredictionError, BackendUnavailableError, DeviceMemoryError)
+UNAVAILABLE_ERRORS = (
+    checkpoints.CheckpointError,
+    BackendUnavailableError,
+    DeviceUnavailableError,
+    DeviceMemoryError,
+)
 
 
 class DepthEstimator:
@@ -43,10 +49,11 @@ class DepthEstimator:
     backend 'auto' no image waits for a compilation: torch serves it, and another process compiles.
 
     kind: what a Prediction of it is. canonical_focal_px: the focal length that a metric network was trained with, in
-    pixels of what it saw; None of a relative one, and while nobody knows. source: where the weights came from.
+    pixels of what it saw; None of a relative one, and while nobody knows. max_depth_m: the largest depth that a metric
+    network can say, None of a relative one. source: where the weights came from.
 
-    Raises what checkpoints.load raises, DeviceUnavailableError, PrecisionUnavailableError, BackendUnavailableError,
-    and ValueError for an input_size that the network cannot take.
+    Raises what checkpoints.load raises, DeviceUnavailableError, DeviceMemoryError, PrecisionUnavailableError,
+    BackendUnavailableError, and ValueError for an input_size that the network cannot take.
     """
 
     def __init__(
@@ -79,8 +86,12 @@ class DepthEstimator:
         self.input_size = input_size
         self.kind = network.architecture.kind
         self.canonical_focal_px = network.architecture.canonical_focal_px
+        self.max_depth_m = network.architecture.max_depth
         self.source = network.source
-        self._backend = make_backend(backend, network, target, precision, live=live)
+        try:
+            self._backend = make_backend(backend, network, target, precision, live=live)
+        except torch.cuda.OutOfMemoryError as error:
+            raise _memory_error(target.tensors, error) from error
 
     @property
     def device(self) -> torch.device:
@@ -137,9 +148,9 @@ class DepthEstimator:
         The values have the images' size, or with at_network_size the network's, which costs less. keep_on_device: they
         stay there, and nothing is waited for, see Prediction.
 
-        Raises ImageShapeError, NonFinitePredictionError (what is kept does so when it comes to the host), and
-        BackendUnavailableError if the backend asked for cannot serve images of this size, or is too far from torch on
-        this one.
+        Raises ImageShapeError, NonFinitePredictionError (what is kept does so when it comes to the host),
+        DeviceMemoryError, and BackendUnavailableError if the backend asked for cannot serve images of this size, or is
+        too far from torch on this one.
         """
         for image in images:
             check_image(image)
@@ -149,9 +160,16 @@ class DepthEstimator:
         (size,) = sizes
         seen = network_size(*size, self.input_size, self._multiple)
         size = None if at_network_size else size
-        if keep_on_device:
-            return self._kept(images, seen, size)
+        try:
+            return self._kept(images, seen, size) if keep_on_device else self._fetched(images, seen, size)
+        except torch.cuda.OutOfMemoryError as error:
+            full = _memory_error(self.device, error)
+        # Not in the handler: torch's error holds the tensors of this call as long as it lives.
+        raise full
 
+    def _fetched(
+        self, images: list[np.ndarray], seen: tuple[int, int], size: tuple[int, int] | None
+    ) -> list[Prediction]:
         start = perf_counter()
         batch = preprocess(images, seen, self.device)
         prepared = self._now()
@@ -171,11 +189,10 @@ class DepthEstimator:
 
     def close(self) -> None:
         """Give the memory back; the estimator is of no use afterwards."""
-        on_gpu = self.device.type == 'cuda'
+        device = self.device
         self._backend.close()
         del self._backend
-        if on_gpu:
-            torch.cuda.empty_cache()
+        release_memory(device)
 
     def _now(self) -> float:
         if self.device.type == 'cuda':
@@ -186,6 +203,13 @@ class DepthEstimator:
 def _is_finite(output: torch.Tensor) -> bool:
     # With NumPy where it can, as in preprocess.
     return bool((np.isfinite(output.numpy()) if output.device.type == 'cpu' else torch.isfinite(output)).all())
+
+
+def _memory_error(device: torch.device, error: RuntimeError) -> DeviceMemoryError:
+    reason = str(error).split('\n', 1)[0]
+    return DeviceMemoryError(
+        f"'{device}' is out of memory ({reason}): take a smaller input_size or model, precision fp16, or device cpu"
+    )
 
 
 def _resized(output: torch.Tensor, size: tuple[int, int] | None) -> torch.Tensor:

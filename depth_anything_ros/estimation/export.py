@@ -110,12 +110,24 @@ def save_openvino(model: openvino.Model, path: Path, *, half: bool = False) -> N
 
 
 def pack_openvino(model: openvino.Model) -> bytes:
-    """An OpenVINO model as one string of bytes: the length of its XML, that, and the weights."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / 'model.xml'
-        save_openvino(model, path)
-        xml = path.read_bytes()
-        return len(xml).to_bytes(8, 'little') + xml + path.with_suffix('.bin').read_bytes()
+    """An OpenVINO model as one string of bytes: the length of its XML, that, and the weights.
+
+    Raises ExportError if there is no room for it among the temporary files.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / 'model.xml'
+            save_openvino(model, path)
+            xml = path.read_bytes()
+            content = len(xml).to_bytes(8, 'little') + xml + path.with_suffix('.bin').read_bytes()
+        unpack_openvino(content)  # on a full disk OpenVINO writes a part of the weights and says nothing
+    except (OSError, RuntimeError) as error:
+        reason = str(error).strip().rsplit('\n', 1)[-1]
+        raise ExportError(
+            f'OpenVINO IR cannot be written as a temporary file ({reason}): make room there, or name a folder that has '
+            'it with $TMPDIR'
+        ) from error
+    return content
 
 
 def unpack_openvino(content: bytes) -> openvino.Model:
@@ -131,7 +143,7 @@ def require_onnx() -> None:
         import onnxscript  # noqa: F401, PLC0415 - optional
     except ImportError as error:
         raise BackendUnavailableError(
-            f"{error.name} is not installed, which writes ONNX: pip install 'depth_anything_ros[onnx]'"
+            f'{error.name} is not installed, which writes ONNX: pip install onnx onnxscript'
         ) from error
     if tuple(map(int, torch.__version__.split('.')[:2])) < (2, 6):
         raise BackendUnavailableError(f'to write ONNX needs torch 2.6 or later, here is {torch.__version__}')
@@ -142,9 +154,7 @@ def openvino_core() -> openvino.Core:
     try:
         import openvino  # noqa: F401, PLC0415 - optional
     except ImportError as error:
-        raise BackendUnavailableError(
-            "OpenVINO is not installed: pip install 'depth_anything_ros[openvino]'"
-        ) from error
+        raise BackendUnavailableError('OpenVINO is not installed: pip install openvino') from error
     return _the_core()
 
 

@@ -14,14 +14,19 @@ _NICENESS = 10
 
 
 def main(argv: list[str]) -> int:
-    """Prepare: weights, backend, device, precision, and the four numbers of the shape; errors end it."""
-    weights, name, device, precision, *shape = argv
+    """Prepare: weights, backend, device, precision, and the four numbers of the shape; errors end it.
+
+    Returns 1 if nothing of it is in the cache, of which the reason is in the log.
+    """
+    weights, name, device, precision, *sides = argv
     os.nice(_NICENESS)
     # Whoever gave us the weights has agreed to their licence.
     network = checkpoints.load(None, weights, accept_license=True)
     Path(weights).unlink()  # of a parent that is killed nothing large is left
-    make_caching_compiler(name, network, resolve_target(device), precision).prepare(tuple(map(int, shape)))
-    return 0
+    compiler = make_caching_compiler(name, network, resolve_target(device), precision)
+    shape = tuple(map(int, sides))
+    compiler.prepare(shape)
+    return 0 if compiler.is_prepared(shape) else 1
 
 
 if __name__ == '__main__':

@@ -42,7 +42,7 @@ def quantise(network: DepthAnything, batches: Sequence[torch.Tensor]) -> openvin
     try:
         import nncf  # noqa: PLC0415 - optional
     except ImportError as error:
-        raise BackendUnavailableError("NNCF is not installed: pip install 'depth_anything_ros[int8]'") from error
+        raise BackendUnavailableError('NNCF is not installed: pip install nncf') from error
     model = to_openvino(network, tuple(batches[0].shape))
     # Of transformers it also smooths the activations' outliers into the weights.
     kind = None if network.architecture.pyramid else nncf.ModelType.TRANSFORMER

@@ -41,7 +41,7 @@ def onnx_run(content: bytes) -> Run:
         import onnxruntime  # noqa: PLC0415 - optional
     except ImportError as error:
         raise BackendUnavailableError(
-            "ONNX Runtime, which checks the file, is not installed: pip install 'depth_anything_ros[onnx]'"
+            'ONNX Runtime, which checks the file, is not installed: pip install onnxruntime'
         ) from error
     session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
     return lambda batch: torch.from_numpy(session.run(None, {INPUT_NAME: batch.numpy()})[0])

@@ -129,7 +129,8 @@ def pixel_blocks(height: int, width: int):
         yield rows, np.stack((u.ravel(), v.ravel()), axis=1).astype(np.float64)
 
 
-@lru_cache(maxsize=4)
+# More cameras than a robot has; at 1280x720 each takes 11 MB.
+@lru_cache(maxsize=16)
 def _rays(camera: CameraModel, height: int, width: int) -> np.ndarray:
     camera = camera.scaled(height, width)
     rays = np.empty((height, width, 3), dtype=np.float32)

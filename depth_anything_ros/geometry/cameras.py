@@ -6,20 +6,20 @@ Messages are sensor_msgs/CameraInfo and std_msgs/Header of ROS 2, from rclpy or 
 from __future__ import annotations
 
 from array import array
-from collections import deque
 from copy import deepcopy
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
 import numpy as np
-from cachetools import LRUCache
 
 from depth_anything_ros.geometry.camera import CameraModel
 from depth_anything_ros.geometry.camera_info import CameraInfoError, resize_camera_info
 from depth_anything_ros.geometry.rectify import DepthRectifier
+from depth_anything_ros.lru import LRUDict
 
-_REMEMBERED_INFOS = 32
+# A frame looks for its own only once it is predicted: half a minute at 30 Hz, of 2 kB each.
+_REMEMBERED_INFOS = 1000
 _REMEMBERED_CAMERAS = 8
 
 
@@ -48,13 +48,19 @@ class Cameras:
         self._topic = topic
         self.rectified = rectified
         self._lock = Lock()
-        self._infos: deque[Any] = deque(maxlen=_REMEMBERED_INFOS)
-        self._cameras: LRUCache[tuple, Camera] = LRUCache(_REMEMBERED_CAMERAS)
+        self._infos: LRUDict[tuple[int, int], Any] = LRUDict(_REMEMBERED_INFOS)  # by stamp
+        self._latest: Any = None
+        self._cameras: LRUDict[tuple, Camera] = LRUDict(_REMEMBERED_CAMERAS)
+
+    @property
+    def heard(self) -> bool:
+        """Whether any calibration has come."""
+        return self._latest is not None
 
     def add(self, info: Any) -> None:
         """Remember a calibration."""
         with self._lock:
-            self._infos.append(info)
+            self._infos[_stamp(info.header)] = self._latest = info
 
     def find(self, header: Any, image_size: tuple[int, int], depth_size: tuple[int, int], *, exact: bool) -> Camera:
         """The camera of the image with this header and (height, width), scaled to the depth image's size.
@@ -70,18 +76,15 @@ class Cameras:
 
     def _info(self, header: Any, *, exact: bool) -> Any:
         with self._lock:
-            infos = list(self._infos)
-        if not infos:
+            own, latest = self._infos.get(_stamp(header)), self._latest
+        if latest is None:
             raise MissingCameraInfoError(f'no CameraInfo on {self._topic}')
-        for info in reversed(infos):
-            if info.header.stamp == header.stamp:
-                return info
-        if exact:
+        if own is None and exact:
             raise MissingCameraInfoError(
                 f'no CameraInfo on {self._topic} has the stamp of the image: let the driver stamp both alike, or '
                 'set exact_sync to false'
             )
-        return infos[-1]
+        return latest if own is None else own
 
     def _make(self, info: Any, image_size: tuple[int, int], depth_size: tuple[int, int]) -> Camera:
         info = _with_projection(info)
@@ -92,6 +95,10 @@ class Cameras:
             model = model.scaled(*depth_size)
         rectifier = None if self.rectified else DepthRectifier.from_camera_info(info)
         return Camera(model, rectifier if rectifier and rectifier.needed else None, _rectified(info))
+
+
+def _stamp(header: Any) -> tuple[int, int]:
+    return header.stamp.sec, header.stamp.nanosec
 
 
 def _content(info: Any) -> tuple:

@@ -76,7 +76,8 @@ class DepthRectifier:
         return _maps(self, int(height), int(width))
 
 
-@lru_cache(maxsize=4)
+# More cameras than a robot has; at 1280x720 each takes 7 MB.
+@lru_cache(maxsize=16)
 def _maps(rectifier: DepthRectifier, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     raw, rectified = rectifier.raw.scaled(height, width), rectifier.rectified.scaled(height, width)
     rotation = np.reshape(rectifier.rotation, (3, 3))

@@ -17,7 +17,8 @@ def scan_to_points(message: Any) -> np.ndarray:
     """Return the measured points as float64 (N, 3) metres in the scan's frame, in the order of the beams, z = 0.
 
     Angles are counter-clockwise from x about z, their increment may be negative. Left out is what LaserScan.msg
-    says to discard: NaN, Inf and ranges outside of range_min to range_max. Intensities are not looked at.
+    says to discard: NaN, Inf and ranges outside of range_min to range_max; and range_max itself, which many drivers
+    say where nothing came back. Intensities are not looked at.
 
     Raises PointCloudError if the limits or angles make no sense, or do not give as many beams as there are ranges.
     """
@@ -29,7 +30,7 @@ def scan_to_points(message: Any) -> np.ndarray:
         )
     _check_angles(message, ranges.size)
     angles = message.angle_min + np.arange(ranges.size) * message.angle_increment
-    valid = np.isfinite(ranges) & (ranges > 0.0) & (ranges >= nearest) & (ranges <= farthest)
+    valid = np.isfinite(ranges) & (ranges > 0.0) & (ranges >= nearest) & (ranges < farthest)
     ranges, angles = ranges[valid], angles[valid]
     return np.stack([ranges * np.cos(angles), ranges * np.sin(angles), np.zeros(ranges.size)], axis=1)
 

@@ -1,5 +1,9 @@
 """What the name of an image topic says of the images, by the conventions of image_transport and image_proc."""
 
+import re
+
+_RECTIFIED = re.compile(r'(^|_)rect(ified)?(_|$)')
+
 
 def sibling(image_topic: str, name: str) -> str:
     """The topic `name` beside an image topic: its calibration is in the same namespace."""
@@ -7,5 +11,5 @@ def sibling(image_topic: str, name: str) -> str:
 
 
 def names_rectified_images(image_topic: str) -> bool:
-    """Whether the topic is called like image_proc's rectified ones: image_rect, image_rect_color."""
-    return 'rect' in image_topic.rpartition('/')[2]
+    """Whether the last part of the topic has the word rect, as image_proc's image_rect and image_rect_color have it."""
+    return _RECTIFIED.search(image_topic.rpartition('/')[2]) is not None

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import traceback
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
@@ -23,6 +26,22 @@ from depth_anything_ros.node.worker import Worker
 
 if TYPE_CHECKING:
     from depth_anything_ros.estimation import DepthEstimator
+
+_Transition = Callable[['DepthNode', LifecycleState], TransitionCallbackReturn]
+
+
+def _told(transition: _Transition) -> _Transition:
+    """What fails in a transition is logged; rclpy would swallow it without a word."""
+
+    @wraps(transition)
+    def told(node: DepthNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except Exception:
+            node.get_logger().fatal(traceback.format_exc())
+            return TransitionCallbackReturn.ERROR
+
+    return told
 
 
 class DepthNode(LifecycleNode):
@@ -56,6 +75,7 @@ class DepthNode(LifecycleNode):
 
     # Lifecycle
 
+    @_told
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and offer the topics; FAILURE, with the reason in the log, if there is no model."""
         try:
@@ -64,49 +84,65 @@ class DepthNode(LifecycleNode):
             self.get_logger().debug(str(bridge_report()))
             for stream in self._streams:
                 stream.offer(estimator)
+            self._worker = Worker(estimator, len(self._streams), self.get_logger())
         except SettingsError as error:  # the user's to mend, so one line and no traceback
             return self._fail(str(error))
-        except Exception:  # rclpy would swallow it without a word
+        except Exception:
             return self._fail(traceback.format_exc())
-        self._worker = Worker(estimator, len(self._streams), self.get_logger())
         self.get_logger().info(
             f'{estimator.source.name} on {estimator.hardware} ({estimator.backend}, {estimator.precision}) '
             f'predicts {estimator.kind}'
         )
         return super().on_configure(state)
 
+    @_told
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Listen and work."""
+        """Listen and work; ERROR, with the reason in the log and everything given back, if that cannot be."""
         # The base class activates the publishers: first, since the worker wants them.
         result = super().on_activate(state)
         slot = self._worker.start()
-        try:
-            for stream in self._streams:
-                stream.listen(slot)
-        except Exception:  # as above
-            self.get_logger().fatal(traceback.format_exc())
-            self._stop()
-            super().on_deactivate(state)
-            return TransitionCallbackReturn.FAILURE
+        for stream in self._streams:
+            stream.listen(slot)
         for stream in self._streams:
             stream.announce_alignment()
         return result
 
+    @_told
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop listening; the model stays loaded."""
         self._stop()
         return super().on_deactivate(state)
 
+    @_told
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give back the model and the topics."""
         self._release()
         return super().on_cleanup(state)
 
+    @_told
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop and give everything back."""
         self._stop()
         self._release()
         return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give everything back after a transition that failed, so that the node may be configured again."""
+        for give_back in (self._stop, self._release):
+            try:
+                give_back()
+            except Exception:
+                self.get_logger().error(traceback.format_exc())
+        return TransitionCallbackReturn.SUCCESS
+
+    def _LifecycleNodeMixin__on_change_state(self, request: Any, response: Any) -> Any:
+        # A request that does not fit the state raises up to Jazzy: nobody is answered (rclpy #1209).
+        try:
+            return super()._LifecycleNodeMixin__on_change_state(request, response)
+        except Exception as error:
+            self.get_logger().error(f'transition {request.transition.id} refused: {error}')
+            response.success = False
+            return response
 
     @property
     def settings(self) -> Settings:
@@ -150,20 +186,23 @@ class DepthNode(LifecycleNode):
         return TransitionCallbackReturn.FAILURE
 
     def _stop(self) -> None:
-        for stream in self._streams:
-            stream.stop_listening()
-        if self._worker is not None:
-            self._worker.stop()
-        self._tf.close()
-        for stream in self._streams:
-            stream.rest()
+        # The last comes first, and one that fails does not keep the others from being done.
+        with ExitStack() as steps:
+            for stream in self._streams:
+                steps.callback(stream.rest)
+            steps.callback(self._tf.close)
+            if self._worker is not None:
+                steps.callback(self._worker.stop)
+            for stream in self._streams:
+                steps.callback(stream.stop_listening)
 
     def _release(self) -> None:
-        for stream in self._streams:
-            stream.withdraw()
-        if self._estimator is not None:
-            self._estimator.close()
-        self._worker = self._estimator = None
+        estimator, self._worker, self._estimator = self._estimator, None, None
+        with ExitStack() as steps:  # as above
+            if estimator is not None:
+                steps.callback(estimator.close)
+            for stream in self._streams:
+                steps.callback(stream.withdraw)
 
     # What may be asked of the node, and what it says of itself
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 
 import numpy as np
 import torch
-from cachetools import LRUCache
 
+from depth_anything_ros.alignment import Alignment
 from depth_anything_ros.alignment.field import basis_over_image
 from depth_anything_ros.alignment.tensors import (
     alignment_numbers,
@@ -33,6 +34,7 @@ from depth_anything_ros.geometry.tensors import (
     rectifier_maps,
     resized,
 )
+from depth_anything_ros.lru import LRUDict
 from depth_anything_ros.messages import fill_packed_points, fill_point_cloud, unpack_colors
 from depth_anything_ros.messages.tensors import depth_to_millimetres, pack_points
 from depth_anything_ros.node.products import (
@@ -52,10 +54,12 @@ from depth_anything_ros.node.products import (
     topics_with_sigma,
 )
 
-# What comes down beside the topics: whether the prediction is finite, and of how many points a compact cloud is.
-_FINITE, _COUNT = 'finite', 'count'
+# What comes down beside the topics: whether the prediction is finite, whether anything is known of what a cloud would
+# show, and of how many points a compact one is.
+_FINITE, _KNOWN, _COUNT = 'finite', 'known', 'count'
 _DTYPES = {torch.float32: np.float32, torch.int32: np.int32, torch.int16: np.uint16, torch.uint8: np.uint8}
-_NO_NUMBERS = (0.0,)
+# In place of an alignment's, and as many: with or without one it is the same plan, and its graph takes one shape.
+_NO_NUMBERS = alignment_numbers(Alignment(scale=1.0, shift=0.0))
 # Subscribers come and go, and so do the topics that are wanted together.
 _PLANS = 4
 
@@ -65,7 +69,8 @@ class _Work:
     """All that decides which operations make the products of a frame.
 
     topics: those that carry pixels or points. size: (height, width) of the prediction. image_size: that of the picture.
-    believed: the prediction is depth that needs no alignment. terms: of the alignment's field. camera: for points.
+    believed: the prediction is depth that needs no alignment. least_disparity: as in AlignedFrame. terms: of the
+    alignment's field. camera: for points.
     rectifier: for images, None where nothing is to be rectified. certain: the largest relative deviation of a point, 0
     for any. The rest is as in Settings.
     """
@@ -74,6 +79,7 @@ class _Work:
     size: tuple[int, int]
     image_size: tuple[int, int]
     believed: bool
+    least_disparity: float
     terms: int
     camera: CameraModel | None
     rectifier: DepthRectifier | None
@@ -93,6 +99,7 @@ class _Work:
             size=made.aligned.disparity.shape,
             image_size=made.image.shape[:2],
             believed=made.aligned.believed is not None,
+            least_disparity=made.aligned.least_disparity,
             terms=len(alignment.field) if alignment else 0,
             camera=camera.model if camera and POINTS in topics else None,
             rectifier=camera.rectifier if camera and topics & {DEPTH, SIGMA} else None,
@@ -111,7 +118,7 @@ class DeviceRender:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._plans: LRUCache[_Work, _Plan] = LRUCache(_PLANS)
+        self._plans: LRUDict[_Work, _Plan] = LRUDict(_PLANS)
 
     def __call__(self, made: Products, topics: set[str]) -> Iterator[tuple[str, Fill]]:
         """Make all of it; raises NonFinitePredictionError for the prediction, which nobody has looked at before."""
@@ -122,10 +129,10 @@ class DeviceRender:
         parts = self._plan(_Work.of(made, topics))(values.tensor, values.finite, numbers, made.prediction.pixels)
         check_finite(bool(parts[_FINITE][0]), values.precision)
         for name in filter(topics.__contains__, TOPICS):
-            if name == POINTS:
-                yield name, _points_fill(parts, made.settings.points_voxel_m)
-            else:
+            if name != POINTS:
                 yield name, leave if name == DEPTH_INFO else image_fill(name, parts[name])
+            elif parts[_KNOWN][0]:
+                yield name, _points_fill(parts, made.settings.points_voxel_m)
 
     def _plan(self, work: _Work) -> _Plan:
         if work not in self._plans:
@@ -194,10 +201,10 @@ class _Plan:
     def _metres(self, values: torch.Tensor, numbers: torch.Tensor, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
         work, parts, sigma = self._work, {}, None
         if work.believed:
-            depth = mark_depth(values, *work.limits)
+            depth = mark_depth(self._unsaturated(values, values.reciprocal()), *work.limits)
         else:
             inverse = inverse_depth(values, numbers, self._basis)
-            depth = mark_depth(depth_of_inverse(inverse, numbers), *work.limits)
+            depth = mark_depth(self._unsaturated(depth_of_inverse(inverse, numbers), values), *work.limits)
             if work.needs_sigma:
                 sigma = marked_sigma(sigma_of_inverse(inverse, numbers), depth)
         if DEPTH in work.topics:
@@ -210,12 +217,17 @@ class _Plan:
             parts |= self._points(depth, sigma, pixels)
         return parts
 
+    def _unsaturated(self, depth: torch.Tensor, disparity: torch.Tensor) -> torch.Tensor:
+        least = self._work.least_disparity
+        return depth if least == -inf else depth.masked_fill(disparity <= least, inf)
+
     def _rectified(self, values: torch.Tensor) -> torch.Tensor:
         return values if self._sources is None else rectified(values, self._sources, self._scale)
 
     def _points(self, depth: torch.Tensor, sigma: torch.Tensor | None, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
         work, every = self._work, (slice(None, None, self._work.stride),) * 2
         depth = depth[every]
+        free = torch.isposinf(depth).any()
         if work.certain > 0.0:
             depth = depth.masked_fill(~(sigma[every] <= work.certain * depth), torch.nan)
         colors = None
@@ -223,11 +235,13 @@ class _Plan:
             # At network size the colours follow the depth.
             colors = (pixels if work.image_size == work.size else resized(pixels, work.size))[every]
         points = backproject(depth, self._rays)
+        seen = ~torch.isnan(points[..., 2])
+        known = (free | seen.any()).int().reshape(1)
         packed = pack_points(points, colors)
         if work.organized:
-            return {POINTS: packed}
-        kept, count = compacted(packed.flatten(0, 1), ~torch.isnan(points[..., 2]).flatten())
-        return {POINTS: kept, _COUNT: count}
+            return {POINTS: packed, _KNOWN: known}
+        kept, count = compacted(packed.flatten(0, 1), seen.flatten())
+        return {POINTS: kept, _KNOWN: known, _COUNT: count}
 
 
 def _points_fill(parts: dict[str, np.ndarray], voxel_m: float) -> Fill:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _WINDOW_S = 5.0
 _LOSS_ADVICE = 'let driver and node both use config/fastdds.xml (README, Troubleshooting)'
+_IDLE = 'idle: nobody subscribes'
 
 COUNTS = (
     'received',
@@ -42,12 +43,22 @@ class FrameStatistics:
         # (time of the output, latency from stamp, latency from arrival), in seconds.
         self._published: deque[tuple[float, float, float]] = deque()
         self._last_at: dict[str, float] = {}
+        self._waiting_since: float | None = None  # since when frames come and none is done
         self._last_rejection = ''
+
+    def restart(self) -> None:
+        """Begin to listen: how long ago something was is forgotten, the counts are not."""
+        with self._lock:
+            self._published.clear()
+            self._last_at.clear()
+            self._waiting_since = None
 
     def note_input(self, *, replaced: bool) -> None:
         """A message arrived; replaced: it took the place of one that had not been looked at."""
         with self._lock:
             self._count('received')
+            if self._waiting_since is None:
+                self._waiting_since = monotonic()
             if replaced:
                 self._count('replaced by a newer frame')
 
@@ -57,25 +68,25 @@ class FrameStatistics:
             self._count('lost in transport', count)
 
     def note_skipped(self) -> None:
-        """Nobody subscribes, or the node is disabled, so the frame was not worked on."""
+        """Nobody subscribes, or the node is disabled or was deactivated, so the frame was not worked on."""
         with self._lock:
-            self._count('skipped')
+            self._finish('skipped')
 
     def note_withheld(self) -> None:
         """What is subscribed to could not be had: no metres, or no calibration."""
         with self._lock:
-            self._count('withheld')
+            self._finish('withheld')
 
     def note_output(self, from_stamp_s: float, from_arrival_s: float) -> None:
         """A frame was published, this long after its stamp and after its arrival."""
         with self._lock:
-            self._count('processed')
+            self._finish('processed')
             self._published.append((monotonic(), from_stamp_s, from_arrival_s))
 
     def note_rejection(self, reason: str, *, failed: bool = False) -> None:
         """A frame could not be used; failed: it was our fault, not the frame's."""
         with self._lock:
-            self._count('failed' if failed else 'rejected')
+            self._finish('failed' if failed else 'rejected')
             self._last_rejection = reason
 
     def status(
@@ -97,6 +108,10 @@ class FrameStatistics:
         self._counts[what] += by
         self._last_at[what] = monotonic()
 
+    def _finish(self, how: str) -> None:
+        self._count(how)
+        self._waiting_since = None
+
     def _age_s(self, *what: str) -> float:
         """Seconds since the last of these was counted; infinite if none was."""
         return monotonic() - max(self._last_at.get(name, -np.inf) for name in what)
@@ -107,24 +122,21 @@ class FrameStatistics:
     def _verdict(self, unheard: Sequence[str]) -> tuple[bytes, str]:
         losing = self._age_s('lost in transport') < _WINDOW_S
         input_age_s = self._age_s('received')
+        hangs = self._waiting_since is not None and monotonic() - self._waiting_since > _WINDOW_S
         checks = (
             (losing and input_age_s > _WINDOW_S, _ERROR, f'every image is lost in transport: {_LOSS_ADVICE}'),
             (input_age_s == np.inf, _WARN, 'no image has arrived yet'),
             (input_age_s > _WINDOW_S, _ERROR, f'no image for {input_age_s:.0f} s'),
             (self._age_s('rejected', 'failed') < _WINDOW_S, _ERROR, f'frames are rejected: {self._last_rejection}'),
             (losing, _WARN, f'{self._rate_hz():.1f} Hz; images are lost in transport: {_LOSS_ADVICE}'),
-            (
-                self._age_s('processed', 'skipped', 'withheld') > _WINDOW_S,
-                _WARN,
-                'images arrive, but none has been finished for seconds',
-            ),
+            (hangs, _WARN, 'images arrive, but none has been finished for seconds'),
             (
                 self._age_s('withheld') < _WINDOW_S,
                 _WARN,
                 'frames come and nothing goes out: see alignment and camera',
             ),
             (bool(unheard), _WARN, '; '.join(unheard)),
-            (not self._published, _OK, 'idle: nobody subscribes'),
+            (not self._published and self._age_s('skipped') < self._age_s('processed'), _OK, _IDLE),
         )
         for applies, level, message in checks:
             if applies:
@@ -166,13 +178,18 @@ def model_status(name: str, estimator: DepthEstimator | None, hardware_id: str) 
     return make_status(name, _OK, source.name, values, hardware_id)
 
 
-def camera_status(name: str, rectified: bool | None, problem: str, hardware_id: str) -> DiagnosticStatus:
-    """How the image is projected, and why there is no cloud, if so; rectified None: the node does not listen."""
+def camera_status(name: str, rectified: bool | None, problem: str, *, idle: bool, hardware_id: str) -> DiagnosticStatus:
+    """How the image is projected, and what hinders a cloud, if so.
+
+    rectified: None where the node does not listen. idle: nobody subscribes, so nothing is known.
+    """
     if rectified is None:
         return make_status(name, _OK, 'not active', {}, hardware_id)
     values = {'projection': 'P, rectified' if rectified else 'K and D, raw'}
+    if idle:
+        return make_status(name, _OK, _IDLE, values, hardware_id)
     if problem:
-        return make_status(name, _WARN, f'no cloud: {problem}', values, hardware_id)
+        return make_status(name, _WARN, problem, values, hardware_id)
     return make_status(name, _OK, 'calibrated', values, hardware_id)
 
 
@@ -181,7 +198,8 @@ class AlignmentReport:
     """What the node knows of its metres.
 
     source: its name. active: whether the node works. used: False where a metric model is believed. withheld: why
-    topics that need the uncertainty of depth are not served, empty if they are or nobody wants them.
+    topics that need the uncertainty of depth are not served, empty if they are or nobody wants them. idle: nobody
+    subscribes, so nothing is known of now.
     """
 
     source: str
@@ -189,11 +207,12 @@ class AlignmentReport:
     used: bool
     state: AlignmentState
     withheld: str = ''
+    idle: bool = False
 
     @property
     def current(self) -> Alignment | None:
         """The alignment in force."""
-        return self.state.current if self.active and self.used else None
+        return self.state.current if self.active and self.used and not self.idle else None
 
     def verdict(self) -> tuple[bytes, str]:
         """Level and message: ERROR means no metres though a source is set, WARN that they deserve a look."""
@@ -203,6 +222,8 @@ class AlignmentReport:
             return DiagnosticStatus.STALE, 'not active'
         if not self.used:
             level, text = _OK, 'the model predicts metres: not used'
+        elif self.idle:
+            return _OK, _IDLE
         elif state.current is None:
             level = _OK if self.source == 'none' else _ERROR
             text = f'no metres: {problem or "no frame yet"}'

@@ -69,15 +69,17 @@ class Subscriptions:
         self._subscriptions.clear()
 
 
-def image_topics(node: Node, transport: str, prefix: str) -> tuple[str, str]:
+def image_topics(node: Node, transport: str, prefix: str) -> tuple[str, str, str]:
     """Where image and camera_info are, by image_transport's rules: siblings, unless remapped apart.
 
-    prefix: what comes before the names, such as 'front/'.
+    prefix: what comes before the names, such as 'front/'. Returned between the two: the topic whose name speaks of
+    the images, which is that of the raw ones beside compressed ones.
     """
-    image = image_topic = node.resolve_topic_name(f'{prefix}image')
+    image = base = node.resolve_topic_name(f'{prefix}image')
     if transport == 'compressed':
-        image_topic = _remapped(node, f'{prefix}image/compressed') or f'{image}/compressed'
-    return image_topic, _remapped(node, f'{prefix}camera_info') or sibling(image, 'camera_info')
+        image = _remapped(node, f'{prefix}image/compressed') or f'{base}/compressed'
+        base = image.removesuffix('/compressed')
+    return image, base, _remapped(node, f'{prefix}camera_info') or sibling(base, 'camera_info')
 
 
 def _remapped(node: Node, name: str) -> str | None:

@@ -60,11 +60,13 @@ class Latest(Generic[K, T]):
             self._in_work.difference_update(taken)
             self._condition.notify_all()
 
-    def close(self) -> None:
-        """Wake up whoever waits, for good."""
+    def close(self) -> dict[K, T]:
+        """Wake up whoever waits, for good; returns what nobody has taken."""
         with self._condition:
             self._closed = True
             self._condition.notify_all()
+            left, self._items = self._items, {}
+            return left
 
     def _waiting(self) -> list[K]:
         return [key for key in self._items if key not in self._in_work]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import signal
 import sys
+import traceback
+from collections.abc import Sequence
 
 import rclpy
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException, ParameterException
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from depth_anything_ros.node.depth_node import DepthNode
+from depth_anything_ros.node.logs import Complaints
 from depth_anything_ros.node.parameters import SettingsError
 
 # How often the executor looks whether it was told to stop.
@@ -42,9 +45,8 @@ def main(args: list[str] | None = None) -> int:
         if node.settings.autostart and not node.start():
             return 1
         starting = False
-        while not stopping:
-            executor.spin_once(timeout_sec=_STOP_POLL_S)
-    except KeyboardInterrupt:
+        spin(executor, stopping, Complaints(node.get_logger()))
+    except (KeyboardInterrupt, ExternalShutdownException):
         return 0
     except (
         SettingsError,
@@ -60,6 +62,17 @@ def main(args: list[str] | None = None) -> int:
         executor.shutdown()
         rclpy.try_shutdown()
     return 0
+
+
+def spin(executor: Executor, stopping: Sequence[int], complaints: Complaints) -> None:
+    """Call back until there is something in stopping; a callback that raises is told, and the others go on."""
+    while not stopping:
+        try:
+            executor.spin_once(timeout_sec=_STOP_POLL_S)
+        except ExternalShutdownException:
+            raise
+        except Exception:
+            complaints.error(f'a callback failed: {traceback.format_exc()}')
 
 
 if __name__ == '__main__':

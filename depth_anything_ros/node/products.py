@@ -25,6 +25,10 @@ TOPICS = (RELATIVE, COLOR, DEPTH, DEPTH_INFO, MILLIMETRES, SIGMA, POINTS)
 # What a relative model has only once it is aligned.
 METRES = {DEPTH, DEPTH_INFO, MILLIMETRES, SIGMA, POINTS}
 ENCODINGS = {RELATIVE: '32FC1', COLOR: 'bgr8', DEPTH: '32FC1', MILLIMETRES: '16UC1', SIGMA: '32FC1'}
+# In place of a cloud, by Render.
+NOTHING_KNOWN = (
+    'no cloud: every pixel is unknown, nearer than range.min_m, or less certain than points.max_relative_sigma'
+)
 
 Fill = Callable[[Any], None]
 """Makes a message say what it is to say; its header is not Fill's."""
@@ -34,7 +38,8 @@ Fill = Callable[[Any], None]
 class Products:
     """A frame, with what is known of it, and what may be made of it.
 
-    image: uint8 RGB. aligned: what has become of the prediction. camera: None without calibration.
+    image: uint8 RGB. aligned: what has become of the prediction. camera: None without calibration. unrectified: the
+    image has yet to be rectified, and nothing says how.
     """
 
     image: np.ndarray
@@ -42,6 +47,7 @@ class Products:
     aligned: AlignedFrame
     camera: Camera | None
     settings: Settings
+    unrectified: bool = False
 
     def possible(self) -> set[str]:
         """The topics that these can serve."""
@@ -52,13 +58,18 @@ class Products:
             missing |= METRES
         if self.camera is None:
             missing |= {DEPTH_INFO, POINTS}
+        if self.unrectified:
+            missing |= {DEPTH, SIGMA}
         if not self.aligned.knows_sigma:
             missing |= topics_with_sigma(self.settings)
         return {*TOPICS} - missing
 
 
 Render = Callable[[Products, set[str]], Iterator[tuple[str, Fill]]]
-"""Makes what these topics, which must be possible, say of a frame: one after the other, so that none waits for all."""
+"""Makes what these topics, which must be possible, say of a frame: one after the other, so that none waits for all.
+
+Not POINTS where no pixel is known to be an obstacle or free: an empty cloud would say that the way is free.
+"""
 
 
 def make_render(model: DepthEstimator) -> Render:
@@ -105,7 +116,8 @@ def render(made: Products, topics: set[str]) -> Iterator[tuple[str, Fill]]:
         yield SIGMA, image_fill(SIGMA, _rectified(sigma, made.camera))
     if POINTS in topics:
         cloud = _cloud(made, depth, sigma)
-        yield POINTS, partial(fill_point_cloud, points=cloud.points, colors=cloud.colors)
+        if _is_known(cloud, depth[:: settings.points_stride, :: settings.points_stride]):
+            yield POINTS, partial(fill_point_cloud, points=cloud.points, colors=cloud.colors)
 
 
 def image_fill(name: str, values: np.ndarray) -> Fill:
@@ -125,6 +137,11 @@ def _marked(sigma: np.ndarray, depth: np.ndarray) -> np.ndarray:
 def _rectified(values: np.ndarray, camera: Camera | None) -> np.ndarray:
     """Depth, or its uncertainty, which turns with the axis by the same factor."""
     return camera.rectifier(values) if camera and camera.rectifier else values
+
+
+def _is_known(cloud: PointCloud, depth: np.ndarray) -> bool:
+    """Whether anything is known of what this marked depth (H, W) shows: a point, or that the way is free."""
+    return bool(np.isfinite(cloud.points[..., 2]).any() or np.isposinf(depth).any())
 
 
 def _cloud(made: Products, depth: np.ndarray, sigma: np.ndarray | None) -> PointCloud:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
@@ -23,7 +24,17 @@ from depth_anything_ros.node.inputs import Subscriptions, image_topics, message_
 from depth_anything_ros.node.latest import Latest
 from depth_anything_ros.node.logs import Complaints
 from depth_anything_ros.node.outputs import Outputs
-from depth_anything_ros.node.products import Products, Render, make_render, topics_with_sigma, without_sigma
+from depth_anything_ros.node.products import (
+    DEPTH,
+    NOTHING_KNOWN,
+    POINTS,
+    Fill,
+    Products,
+    Render,
+    make_render,
+    topics_with_sigma,
+    without_sigma,
+)
 from depth_anything_ros.node.settings import Settings
 from depth_anything_ros.node.transforms import TfTransforms
 
@@ -77,8 +88,8 @@ class Stream:
         self._outputs: Outputs | None = None
         self._alignment_topic: AlignmentTopic | None = None
         self._cameras: Cameras | None = None
-        self._camera_problem = 'no frame yet'
-        self._sigma_problem = ''
+        self._camera_problem = self._sigma_problem = ''
+        self._saw_frame = False  # since it listens
         self._last_frame = 0, ''  # stamp in nanoseconds, frame_id
         self._image_inputs, self._evidence_inputs = Subscriptions(node), Subscriptions(node)
         self._deafness = ''  # why there is no subscription to the evidence
@@ -106,7 +117,8 @@ class Stream:
 
     def listen(self, slot: Latest[Stream, Frame]) -> None:
         """Put the frames that come into the slot; raises rclpy's error for a topic that cannot be listened to."""
-        self._slot = slot
+        self._slot, self._saw_frame, self._sigma_problem = slot, False, ''
+        self._statistics.restart()
         self._subscribe_images()
         self._subscribe_evidence()
 
@@ -145,8 +157,8 @@ class Stream:
     def _subscribe_images(self) -> None:
         self._image_inputs.destroy()
         settings = self._settings
-        image_topic, info_topic = image_topics(self._node, settings.image_transport, self._prefix)
-        named_so = names_rectified_images(self._node.resolve_topic_name(f'{self._prefix}image'))
+        image_topic, base_topic, info_topic = image_topics(self._node, settings.image_transport, self._prefix)
+        named_so = names_rectified_images(base_topic)
         rectified = settings.projection == 'rectified' or (settings.projection == 'auto' and named_so)
         self._cameras = Cameras(info_topic, rectified=rectified)
         kind = CompressedImage if settings.image_transport == 'compressed' else Image
@@ -234,7 +246,7 @@ class Stream:
     def prepare(self, frame: Frame) -> Job | None:
         """Decode a frame that is to be predicted; None if it is not. Raises ImageError."""
         if not self.enabled:
-            self._statistics.note_skipped()
+            self.skip()
             return None
         settings, aligner, message = self._settings, self._aligner, frame.message
         image = compressed_to_rgb(message) if isinstance(message, CompressedImage) else to_rgb(message)
@@ -247,7 +259,7 @@ class Stream:
     def finish(self, job: Job, prediction: Prediction | None) -> None:
         """Make metres of the prediction and publish; None: nobody wanted it."""
         if prediction is None:
-            self._statistics.note_skipped()
+            self.skip()
             return
         settings, message = job.settings, job.frame.message
         stamp = stamp_ns(message)
@@ -256,17 +268,33 @@ class Stream:
         is_unsure = aligned.is_metric and not aligned.knows_sigma
         unsure = job.wanted & topics_with_sigma(settings) if is_unsure else set()
         self._sigma_problem = without_sigma(unsure) if unsure else ''
-        self._last_frame = stamp, message.header.frame_id
+        self._last_frame, self._saw_frame = (stamp, message.header.frame_id), True
         self.announce_alignment()
         self._complain_of_alignment(job.aligner)
-        made = Products(job.image, prediction, aligned, camera, settings)
-        topics = job.wanted & made.possible()
-        if job.wanted and not topics:
+        unrectified = camera is None and self._must_rectify(settings)
+        made = Products(job.image, prediction, aligned, camera, settings, unrectified)
+        sent = self._publish(job, made)
+        if job.wanted and not sent:
             self._statistics.note_withheld()
             return
-        self._outputs.publish(message.header, self._render(made, topics), camera.info if camera else None)
         age_ns = self._node.get_clock().now().nanoseconds - stamp
         self._statistics.note_output(age_ns / 1e9, monotonic() - job.frame.arrived)
+
+    def _publish(self, job: Job, made: Products) -> set[str]:
+        """Publish what is wanted and can be had; returns the topics."""
+        camera, topics, sent = made.camera, job.wanted & made.possible(), set()
+        if topics or not job.wanted:
+            contents = _noted(self._render(made, topics), sent)
+            self._outputs.publish(job.frame.message.header, contents, camera.info if camera else None)
+        if camera is not None:
+            self._camera_problem = NOTHING_KNOWN if POINTS in topics - sent else ''
+            if self._camera_problem:
+                self._complaints.warn(self._camera_problem)
+        return sent
+
+    def skip(self) -> None:
+        """Count a frame that nobody works on."""
+        self._statistics.note_skipped()
 
     def reject(self, error: Exception) -> None:
         """Count and tell what hindered a frame: its own fault, or, with the place in the code, ours."""
@@ -292,18 +320,22 @@ class Stream:
             prediction.network_size,
             self._model.canonical_focal_px,
             job.image,
+            self._model.max_depth_m,
         )
 
     def _find_camera(self, job: Job, prediction: Prediction) -> Camera | None:
         header, sizes = job.frame.message.header, (job.image.shape[:2], prediction.values.shape)
         try:
-            camera = self._cameras.find(header, *sizes, exact=job.settings.exact_sync)
+            return self._cameras.find(header, *sizes, exact=job.settings.exact_sync)
         except CameraInfoError as error:
-            self._camera_problem = str(error)
-            self._complaints.warn(f'no cloud: {error}')
+            lost = f'no cloud, no {DEPTH}' if self._must_rectify(job.settings) else 'no cloud'
+            self._camera_problem = f'{lost}: {error}'
+            self._complaints.warn(self._camera_problem)
             return None
-        self._camera_problem = ''
-        return camera
+
+    def _must_rectify(self, settings: Settings) -> bool:
+        """Whether depth of an image without a CameraInfo would be in another geometry than that of the others."""
+        return settings.exact_sync and self._cameras.heard and not self._cameras.rectified
 
     # What is said of the camera
 
@@ -327,12 +359,19 @@ class Stream:
 
     def alignment_status(self, hardware_id: str) -> DiagnosticStatus:
         """Whether there are metres, and why not."""
-        return self._alignment_report().status(f'{self._status_prefix}alignment', hardware_id)
+        report = replace(self._alignment_report(), idle=self._is_idle() and not self._deafness)
+        return report.status(f'{self._status_prefix}alignment', hardware_id)
 
     def camera_status(self, hardware_id: str) -> DiagnosticStatus:
         """How the images are projected, and why there is no cloud, if so."""
         rectified = self._cameras.rectified if self._cameras and self._slot is not None else None
-        return camera_status(f'{self._status_prefix}camera', rectified, self._camera_problem, hardware_id)
+        problem = self._camera_problem if self._saw_frame else 'no cloud: no frame yet'
+        name = f'{self._status_prefix}camera'
+        return camera_status(name, rectified, problem, idle=self._is_idle(), hardware_id=hardware_id)
+
+    def _is_idle(self) -> bool:
+        """Whether the topics are offered and nobody subscribes to one."""
+        return self._outputs is not None and not self._outputs.wanted() and not self._alignment_topic.wanted()
 
     def _complain_of_alignment(self, aligner: Aligner) -> None:
         problem = aligner.state.problem
@@ -341,6 +380,8 @@ class Stream:
 
     def _alignment_report(self) -> AlignmentReport:
         state = self._aligner.state
+        if not self._saw_frame:  # what held before is of another time
+            state = replace(state, current=None, problem='no frame yet')
         if self._deafness:
             state = replace(state, problem=self._deafness)
         return AlignmentReport(
@@ -350,3 +391,10 @@ class Stream:
             state,
             self._sigma_problem,
         )
+
+
+def _noted(contents: Iterable[tuple[str, Fill]], names: set[str]) -> Iterator[tuple[str, Fill]]:
+    """The contents as they come, with their names put into names."""
+    for name, fill in contents:
+        names.add(name)
+        yield name, fill

@@ -6,6 +6,7 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.time import Time
@@ -14,6 +15,8 @@ from depth_anything_ros.geometry.transforms import TransformError, rigid_matrix
 
 # A transform of the frame's own moment is often published a little after the frame.
 _PATIENCE = Duration(seconds=0.05)
+# As tf2 has it: simulated time that begins anew, or takes the place of the system's.
+_RESTART = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=True)
 _REMEDY = (
     'publish it on /tf or /tf_static (robot_state_publisher, tf2_ros static_transform_publisher), or set '
     'alignment.extrinsics'
@@ -35,6 +38,7 @@ class TfTransforms:
         self._lock = Lock()
         self._buffer: Any = None
         self._listener: Any = None
+        self._jumps: Any = None
 
     def lookup(self, target_frame: str, target_ns: int, source_frame: str, source_ns: int) -> np.ndarray:
         """Return the (4, 4) matrix that takes points from one frame to another, see geometry's Transforms.
@@ -77,19 +81,22 @@ class TfTransforms:
         return _matrix(stamped.transform, target_frame, source_frame)
 
     def close(self) -> None:
-        """Listen no longer, until the next lookup."""
+        """Forget what was heard, and listen no longer, until the next lookup."""
         with self._lock:
             if self._listener is not None:
                 self._listener.unregister()
-                self._listener = None
+                self._jumps.unregister()
+                self._buffer = self._listener = self._jumps = None
 
     def _listen(self, tf2_ros: Any) -> Any:
         with self._lock:
-            if self._buffer is None:
-                # With the node, whose clock clears it when simulated time jumps back.
-                self._buffer = tf2_ros.Buffer(node=self._node)
             if self._listener is None:
-                self._listener = tf2_ros.TransformListener(self._buffer, self._node, spin_thread=False)
+                # Without the node, with which only some versions of tf2 clear it when time jumps back, and one fails.
+                buffer = tf2_ros.Buffer()
+                listener = tf2_ros.TransformListener(buffer, self._node, spin_thread=False)
+                clock = self._node.get_clock()
+                self._jumps = clock.create_jump_callback(_RESTART, post_callback=lambda _: buffer.clear())
+                self._buffer, self._listener = buffer, listener
             return self._buffer
 
 

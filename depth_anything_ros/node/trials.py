@@ -18,25 +18,28 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
 
+from depth_anything_ros.files import share_files
+
 _STOP_TIMEOUT_S = 30.0
+_FAST_DDS_2_DISTROS = ('humble', 'iron', 'jazzy')
 
 
 def enter_private_domain() -> None:
     """For this process and its children: side by side, or on a robot's network, they are not heard by others."""
     os.environ['ROS_DOMAIN_ID'] = str(random.randint(1, 100))
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    os.environ.setdefault('FASTDDS_DEFAULT_PROFILES_FILE', str(_config_file('fastdds.xml')))
+    # Fast DDS 2 does not know the name of 3, and where both are known rmw_fastrtps warns of the old one.
+    old = os.environ.get('ROS_DISTRO') in _FAST_DDS_2_DISTROS
+    variable = 'FASTRTPS_DEFAULT_PROFILES_FILE' if old else 'FASTDDS_DEFAULT_PROFILES_FILE'
+    os.environ.setdefault(variable, str(_profile()))
 
 
-def _config_file(name: str) -> Path:
-    """A file of config/, where colcon or pip has installed it, or in the source tree of an editable install."""
-    prefixes = [*filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)), sys.prefix]
-    installed = [Path(prefix) / 'share/depth_anything_ros/config' / name for prefix in prefixes]
-    source = Path(__file__).parents[2] / 'config' / name
-    for path in [*installed, source]:
+def _profile() -> Path:
+    places = share_files('config/fastdds.xml')
+    for path in places:
         if path.exists():
             return path
-    raise FileNotFoundError(f'{name} is in none of: {", ".join(map(str, [*installed, source]))}')
+    raise FileNotFoundError(f'fastdds.xml is in none of: {", ".join(map(str, places))}')
 
 
 def parameter_arguments(parameters: Mapping[str, Any]) -> list[str]:

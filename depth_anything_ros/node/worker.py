@@ -40,15 +40,17 @@ class Worker:
         """Begin to work on what is put into the slot that is returned."""
         self._slot = Latest()
         for _ in range(self._count):
-            self._threads.append(Thread(target=self._work, args=(self._slot,), name='depth', daemon=True))
-            self._threads[-1].start()
+            thread = Thread(target=self._work, args=(self._slot,), name='depth', daemon=True)
+            thread.start()
+            self._threads.append(thread)
         return self._slot
 
     def stop(self) -> None:
         """Finish what is in work, and nothing else."""
         if self._slot is None:
             return
-        self._slot.close()
+        for stream in self._slot.close():
+            stream.skip()
         deadline = monotonic() + _JOIN_S
         for thread in self._threads:
             thread.join(max(0.0, deadline - monotonic()))
@@ -62,8 +64,10 @@ class Worker:
             jobs = [job for stream, frame in frames.items() if (job := _prepared(stream, frame)) is not None]
             for batch in _batches(jobs):
                 if slot.closed:
-                    return
-                self._process(batch)
+                    for job in batch:
+                        job.stream.skip()
+                else:
+                    self._process(batch)
             slot.done(frames)
 
     def _process(self, batch: list[Job]) -> None:
@@ -75,11 +79,13 @@ class Worker:
                 return
             # The fault of one image, or of the memory that all need at once.
             self._complaints.warn(f'{len(batch)} images in one batch failed, so each is predicted alone: {error}')
-            for job in batch:
-                self._process([job])
+        else:
+            for job, prediction in zip(batch, predictions, strict=True):
+                _finish(job, prediction)
             return
-        for job, prediction in zip(batch, predictions, strict=True):
-            _finish(job, prediction)
+        # Only here, since the traceback keeps what the batch has on the GPU.
+        for job in batch:
+            self._process([job])
 
     def _predict(self, batch: list[Job]) -> list[Prediction] | list[None]:
         images, first = [job.image for job in batch], batch[0]

@@ -257,6 +257,46 @@ def test_one_depth_only_corrects_that_depth_and_is_told(world):
     assert aligned.alignment.sigma(far) / aligned.alignment.depth(far) > 0.1
 
 
+@pytest.mark.parametrize('seen', ['flat', 'unrelated'])
+def test_a_disparity_that_says_nothing_is_no_wall(world, seen):
+    """Dirt on the lens: what is measured is at many depths, and what is seen tells nothing of them."""
+    made = world()
+    for i in range(5):
+        made.evidence(100 * i, noisy())
+        made.frame(100 * i)
+    good = made.state.current
+    random = np.random.default_rng(1)
+    for i in range(5, 20):
+        truth = random.uniform(1.0, 10.0, (6, 8)).repeat(10, axis=0).repeat(10, axis=1)
+        noise = 0.02 * random.standard_normal(DISPARITY.shape)
+        blind = 1.0 + noise if seen == 'flat' else random.permutation(DISPARITY.ravel()).reshape(DISPARITY.shape)
+        made.evidence(100 * i, truth)
+        kept = made.frame(100 * i, blind.astype(np.float32)).alignment
+        assert (kept.scale, kept.shift) == (good.scale, good.shift)
+        assert 'different scenes' in made.state.problem or 'nearer' in made.state.problem
+    assert made.frame(2600).depth is None
+
+
+def test_before_a_wall_for_long_nothing_nearer_has_metres(world):
+    made = world(drift=0.3)
+    for i in range(5):
+        made.evidence(100 * i, noisy(noise=0.001))
+        made.frame(100 * i)
+    wall = np.full_like(DISPARITY, 0.3)
+    for i in range(5, 200):
+        made.evidence(100 * i, np.full_like(DISPARITY, 1.0 / (SCALE * 0.3 + SHIFT)))
+        made.frame(100 * i, wall)
+    assert made.state.current is not None
+    somebody = wall.copy()
+    somebody[:, :60] = 2.0 - 0.01 * np.arange(60)
+    made.evidence(20_000, np.where(somebody > 1.0, np.nan, 1.0 / (SCALE * 0.3 + SHIFT)))
+    assert made.frame(20_000, somebody).depth is None
+    assert 'only one depth has been measured for long' in made.state.problem
+    # As soon as something says how near that is, there are.
+    made.evidence(20_100, 1.0 / (SCALE * somebody + SHIFT))
+    assert made.frame(20_100, somebody).depth is not None
+
+
 def test_one_depth_only_is_refused_at_the_start(world):
     made = world()
     wall = np.full_like(DISPARITY, 1.2)
@@ -324,6 +364,21 @@ def test_a_metric_model_is_believed_unless_it_is_to_be_corrected(world):
     assert correcting.frame(0, predicted, kind='depth').depth is None
     correcting.evidence(100)
     np.testing.assert_allclose(correcting.frame(100, predicted, kind='depth').depth, DEPTH, rtol=1e-3)
+
+
+def test_where_a_metric_model_is_saturated_there_is_no_distance(world):
+    seen = np.minimum(DEPTH, 0.999 * 1.5).astype(np.float32)
+    far = DEPTH > 1.5
+    believing = world()
+    depth = believing.frame(0, seen, kind='depth', max_depth_m=1.5).depth
+    assert (depth[far] == np.inf).all()
+    np.testing.assert_array_equal(depth[DEPTH < 1.4], seen[DEPTH < 1.4])
+    # It says 80 % of the truth, and where it is saturated its word is no evidence against that.
+    corrected = world(correct_metric_model=True)
+    corrected.evidence(0, DEPTH / 0.8)
+    depth = corrected.frame(0, seen, kind='depth', max_depth_m=1.5).depth
+    assert (depth[far] == np.inf).all()
+    np.testing.assert_allclose(depth[DEPTH < 1.4], DEPTH[DEPTH < 1.4] / 0.8, rtol=1e-3)
 
 
 def test_a_scale_that_varies_over_the_image_is_found_where_it_is_asked_for(world):
@@ -477,3 +532,32 @@ def test_a_hold_ends_where_a_metric_model_is_believed_meanwhile(world):
     made.aligner.settings = AlignerSettings(correct_metric_model=True)
     assert made.frame(200, DEPTH, kind='depth').depth is not None
     assert not made.state.held
+
+
+def test_stamps_that_stand_still_end_an_alignment_too(world, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr('depth_anything_ros.alignment.aligner.monotonic', lambda: now[0])
+    made = world(max_age_s=1.0)
+    made.evidence(0)
+    assert made.frame(0).depth is not None
+    now[0] += 0.9
+    assert made.frame(0).depth is not None
+    now[0] += 0.2
+    assert made.frame(0).depth is None
+    assert 'stood still for 1.1 s' in made.state.problem
+    made.evidence(1100)
+    assert made.frame(1100).depth is not None
+
+
+def test_evidence_that_no_frame_asks_for_does_not_fill_the_memory(depth_message):
+    aligner = Aligner(ToldByMessage())
+    cloud = np.zeros((1_000_000, 3), np.float32)
+    aligner.expect(0)
+    for i in range(100):
+        message = depth_message(DEPTH, i * 100 * MS)
+        message.cloud = cloud
+        aligner.add_message('scale_reference', message)
+    # Five of 12 MB are less than 64 MiB.
+    assert aligner.state.unmatched == 95
+    # What is worked on is among them.
+    assert aligner.is_waiting_for(0)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf, nan, pi, radians
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from depth_anything_ros.alignment import EvidenceError, View, make_source
+from depth_anything_ros.alignment import Aligner, AlignerSettings, EvidenceError, View, make_source
 from depth_anything_ros.geometry import CameraModel
 from depth_anything_ros.geometry.transforms import FixedTransforms, TransformError, rigid_matrix
 
@@ -173,6 +174,20 @@ def test_the_uncertainty_is_that_of_the_range(measure):
     assert shifted.scale_sigma == pytest.approx(0.1, rel=0.02)
 
 
+@pytest.mark.parametrize('shift', [0.1, -0.1])
+def test_sigma_covers_a_shift_that_was_guessed_however_long_it_lasts(make_range, shift):
+    depth = np.where(U < 160, 2.0, 6.0)
+    aligner = Aligner(make_source('range', {'field_of_view': 1e-6}), AlignerSettings())
+    for i in range(20):
+        message = make_range(6.0)
+        message.header.stamp.nanosec = i * 10_000_000
+        aligner.add_message(TOPIC, message)
+        frame = aligner.align(replace(view(depth, shift=shift), stamp_ns=i * 10_000_000))
+    near = U < 160
+    assert np.abs(frame.depth - depth)[near].max() > 0.05
+    assert (np.abs(frame.depth - depth) < 2.0 * frame.sigma())[near].all()
+
+
 def test_an_error_of_the_range_is_an_error_of_the_scale_as_sigma_says(measure):
     right, wrong = (measure(d, view(wall(2.0), shift=0.2), shift=0.2) for d in (2.0, 2.0 / 1.01))
     assert np.log(wrong.scale / right.scale) == pytest.approx(0.01 * right.scale_sigma / 0.05, rel=0.02)
@@ -216,6 +231,7 @@ def test_holes_in_the_disparity_are_not_near(measure, unknown, recwarn):
         ({'range': 0.0, 'min_range': 0.0}, 'the range is 0 m, expected'),
         ({'range': 0.01}, 'the range is 0.01 m, expected min_range to max_range, 0.02 m to 10 m'),
         ({'range': 10.1}, 'the range is 10.1 m'),
+        ({'range': 10.0}, 'the range is max_range, 10 m: the nearest thing may be farther'),
         ({'max_range': nan}, '0.02 m to nan m'),
         ({'min_range': 2.0, 'max_range': 2.0}, 'min_range = max_range = 2: it says whether something is nearer'),
         ({'field_of_view': 0.0}, r'field_of_view = 0, .*; set alignment\.range\.field_of_view'),

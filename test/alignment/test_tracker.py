@@ -76,6 +76,24 @@ def test_a_lasting_change_wins_after_the_promised_number():
     assert tracker.at(2 * S).scale == pytest.approx(4.0 * SCALE, rel=0.01)
 
 
+def test_a_lasting_change_of_the_scale_teaches_nothing_of_a_shift_that_was_held():
+    tracker = Tracker(drift=0.05)
+    for i in range(10):
+        tracker.update(fit(0.1 * i), REACH)
+    # A wall at 1/z = 0.6 for a minute, then another scale there.
+    for i in range(1, 60):
+        held = Alignment(SCALE, SHIFT, (0.01**2, 0.0, 0.0), stamp_ns=(1 + i) * S)
+        assert tracker.update(held, REACH, held_at_slope=0.5) == ''
+    before = tracker.at(60 * S)
+    for i in range(CONFIRMATIONS):
+        held = Alignment(3.0 * SCALE, before.shift, (0.01**2, 0.0, 0.0), stamp_ns=int((60 + 0.1 * i) * S))
+        reason = tracker.update(held, REACH, held_at_slope=1.5)
+    assert reason == ''
+    after = tracker.at(int(60.2 * S))
+    assert after.scale == pytest.approx(3.0 * SCALE, rel=0.05)
+    assert after.covariance[2] > 0.9 * before.covariance[2]
+
+
 def test_an_exact_source_is_followed_exactly():
     tracker = Tracker(drift=0.1)
     for i in range(5):

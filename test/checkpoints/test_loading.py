@@ -3,6 +3,10 @@
 import hashlib
 import logging
 import os
+import pwd
+import resource
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,12 +15,14 @@ from safetensors.torch import save_file
 
 from depth_anything_ros.checkpoints import (
     CheckpointMismatchError,
+    CheckpointUnavailableError,
     LicenseNotAcceptedError,
     UnknownModelError,
     UnnamedCheckpointError,
     load,
     save,
 )
+from depth_anything_ros.checkpoints.loading import user_cache_folder
 from depth_anything_ros.network import DepthAnything, WeightSource
 
 
@@ -58,6 +64,31 @@ def test_checkpoint_folder_is_searched_safetensors_first(official_weights, tmp_p
     model = load('v2-small')
     assert model.source.checkpoint.suffix == '.safetensors'
     assert torch.equal(output(model), output(small))
+
+
+def test_a_checkpoint_folder_that_is_not_ours_is_as_good_as_none(tmp_path, monkeypatch):
+    stat = os.stat
+
+    def refuse(path, *args, **options):  # what nobody refuses to root
+        if str(path).startswith(str(tmp_path / 'checkpoints')):
+            raise PermissionError(13, 'Permission denied', str(path))
+        return stat(path, *args, **options)
+
+    monkeypatch.setattr(os, 'stat', refuse)
+    with pytest.raises(CheckpointUnavailableError, match='not published'):
+        load('v2-giant', accept_license=True)
+
+
+def test_without_a_home_the_cache_is_a_temporary_folder_and_the_log_says_so_once(monkeypatch, caplog):
+    def unknown(_):
+        raise KeyError('uid not found')
+
+    monkeypatch.setattr(pwd, 'getpwuid', unknown)
+    monkeypatch.delenv('HOME', raising=False)
+    monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
+    (folder,) = {user_cache_folder() for _ in range(3)}
+    assert folder.parent == Path(tempfile.gettempdir())
+    assert caplog.text.count(str(folder)) == 1
 
 
 def test_loading_leaves_random_numbers_alone(official_file):
@@ -145,6 +176,17 @@ def test_saving_over_a_checkpoint_fails_without_losing_it(small, tmp_path, monke
         save(small, path)
     assert path.read_bytes() == b'the old one'
     assert list(tmp_path.glob('.mine*')) == []
+
+
+def test_what_the_system_refuses_to_write_is_an_oserror(small, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(OSError, match=r'mine\.safetensors cannot be written'):
+            save(small, tmp_path / 'mine.safetensors')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.glob('*mine*')) == []
 
 
 def test_a_saved_network_can_be_read_by_whom_the_umask_lets(small, tmp_path):

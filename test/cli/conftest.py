@@ -1,13 +1,16 @@
 """The command line in process, with a network as small as it gets."""
 
 import functools
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from depth_anything_ros.cli import pipeline
 from depth_anything_ros.cli.main import main
+from depth_anything_ros.estimation.backends.torch_backends import EagerBackend
 
 MODEL_OPTIONS = ('--model', 'untrained-small', '--input-size', '42', '--backend', 'torch', '--precision', 'fp32')
 
@@ -37,6 +40,19 @@ def predict():
     return lambda image: (
         _estimator('untrained-small', None, 'auto', 'fp32', 'torch', 42, accept_license=False)(image).values
     )
+
+
+@pytest.fixture
+def crowded_gpu(monkeypatch):
+    """There is no memory for the first image that the model is given."""
+    call, calls = EagerBackend.__call__, itertools.count()
+
+    def crowded(self, batch):
+        if next(calls) == 0:
+            raise torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB')
+        return call(self, batch)
+
+    monkeypatch.setattr(EagerBackend, '__call__', crowded)
 
 
 @pytest.fixture

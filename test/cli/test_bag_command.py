@@ -224,6 +224,13 @@ def test_frames_that_cannot_be_decoded_are_skipped_and_counted(run, picture, dri
     assert counts['/camera/depth/image_rect'] == counts['/camera/points'] == 4
 
 
+def test_a_frame_that_there_is_no_memory_for_is_skipped(run, drive, tmp_path, capsys, crowded_gpu):
+    assert run('bag', record(tmp_path / 'in', drive()), '--output', tmp_path / 'out', *METRES) == 0
+    captured = capsys.readouterr()
+    assert '2 of 3 frames' in captured.out
+    assert "1 of 3 frames skipped, first: 'cpu' is out of memory" in captured.err
+
+
 def test_without_a_usable_camera_info_there_is_depth_but_no_cloud(run, drive, tmp_path, capsys):
     for name, messages, words in (
         ('none', [item for item in drive() if 'camera_info' not in item[0]], 'no CameraInfo on /camera/camera_info'),

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 
@@ -47,6 +48,46 @@ def test_the_reference_runs_the_same_network_on_the_same_size(tmp_path):
     ours, *others = report['results']
     eager = next(result for result in others if result['reference'] == 'eager')
     assert (eager['precision'], eager['network_size']) == ('fp32', ours['network_size'])
+
+
+FULL_GPU = """
+import runpy
+import sys
+
+import torch
+
+from depth_anything_ros.estimation.backends.torch_backends import EagerBackend
+
+def refuse(*_):
+    raise torch.cuda.OutOfMemoryError('CUDA out of memory')
+
+EagerBackend.__call__ = refuse
+_, module, *sys.argv[1:] = sys.argv[1:]
+runpy.run_module(module, run_name='__main__')
+"""
+
+
+def test_a_case_that_dies_costs_the_others_nothing(tmp_path, monkeypatch, capsys):
+    (tmp_path / 'full_gpu.py').write_text(FULL_GPU)
+    interpreter = tmp_path / 'python'
+    interpreter.write_text(f"""#!/bin/sh
+case "$*" in
+    *'"input_size": 96'*) kill -9 $$;;
+    *'"input_size": 128'*) echo '{{"network_size": [1, 1]}}'; read frames; exit 3;;
+    *'"input_size": 160'*) exec {sys.executable} {tmp_path / 'full_gpu.py'} "$@";;
+esac
+exec {sys.executable} "$@"
+""")
+    interpreter.chmod(0o755)
+    monkeypatch.setattr(sys, 'executable', str(interpreter))
+    options = ['--size', '64x48', '--backend', 'torch', '--device', 'cpu', '--frames', '2']
+    report = bench(tmp_path, *options, '--input-size', '64', '96', '128', '160')
+    assert [result['network_size'] for result in report['results']] == [[96, 64]]
+    killed, died, full = (case['reason'] for case in report['unavailable'])
+    assert 'code -9' in killed
+    assert 'code 3' in died
+    assert "'cpu' is out of memory" in full
+    assert killed in capsys.readouterr().out
 
 
 def test_bench_refuses_a_model_it_does_not_know(capsys):

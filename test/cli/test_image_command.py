@@ -125,6 +125,15 @@ def test_an_unreadable_picture_is_reported_and_the_rest_done(run, picture, save,
     assert '1 of 4 images' in captured.out
 
 
+def test_a_picture_that_there_is_no_memory_for_is_reported_and_the_rest_done(
+    run, picture, save, tmp_path, capsys, crowded_gpu
+):
+    paths = save('large.png', picture()), save('small.png', picture(1))
+    assert run('image', *paths, '--output', tmp_path / 'out') == 1
+    assert names(tmp_path / 'out') == ['small_color.png', 'small_depth.png']
+    assert "large.png: 'cpu' is out of memory (CUDA out of memory. Tried" in capsys.readouterr().err
+
+
 def test_folders_keep_their_structure(run, picture, save, tmp_path):
     save('x/a.png', picture())
     save('y/a.png', picture(1))

@@ -44,7 +44,7 @@ class Oracle:
 
     def __init__(self, kind='disparity', noise=0.02, flicker=0.0, scale=SCALE, shift=SHIFT):
         self.kind = kind
-        self.canonical_focal_px = None
+        self.canonical_focal_px = self.max_depth_m = None
         self.source = self
         self.name = 'oracle'
         self.calls = 0

@@ -78,16 +78,59 @@ def test_readers_see_whole_entries_while_others_write_them(cache):
     assert [entry.name for entry in cache.iterdir()] == ['entry']
 
 
-def test_the_entries_used_last_stay(cache):
-    for index in range(40):
-        artefacts.write(cache / f'entry{index:02}', b'content')
-        os.utime(cache / f'entry{index:02}', (index, index))
-    artefacts.read(cache / 'entry20')
-    artefacts.write(cache / 'newest', b'content')
-    names = {path.name for path in cache.iterdir()}
-    assert len(names) == 32
-    assert {'newest', 'entry20', 'entry39'} <= names
-    assert 'entry00' not in names
+def fill(network, count):
+    """Make entries, each a second younger than the one before."""
+    entries = Artefacts(network, 'form', {})
+    paths = [entries.path((1, 3, 32, 32 * width), 'fp32') for width in range(1, count + 1)]
+    for age, path in enumerate(paths):
+        artefacts.write(path, b'content')
+        os.utime(path, (age, age))
+    return paths
+
+
+def test_the_entries_used_last_stay(cache, lite):
+    paths = fill(lite(), 40)
+    artefacts.read(paths[20])
+    newest = Artefacts(lite(), 'form', {}).path(SHAPE, 'int8')
+    artefacts.write(newest, b'content')
+    left = set(cache.iterdir())
+    assert len(left) == 32
+    assert {newest, paths[20], paths[39]} <= left
+    assert paths[0] not in left
+
+
+def test_what_others_keep_in_the_folder_stays_and_what_died_unfinished_goes(cache, lite):
+    cache.mkdir()
+    theirs = [cache / name for name in ('thesis.odt', 'model.onnx', '.bashrc', 'notes-1x3-fp32.form', 'unfinished')]
+    died = cache / '.0a1b2c3d.unfinished'
+    for path in (*theirs, died):
+        path.touch()
+        os.utime(path, (-1, -1))
+    paths = fill(lite(), 33)
+    assert {*theirs} <= {*cache.iterdir()}
+    assert not died.exists()
+    assert [path.exists() for path in paths] == [False] + 32 * [True]
+
+
+def test_an_entry_in_a_folder_of_somebody_else_is_read(cache, lite, monkeypatch, caplog):
+    entries = Artefacts(lite(), 'form', {})
+    entries.read_or_make(SHAPE, 'fp32', lambda: b'made')
+
+    def refuse(*_):
+        raise PermissionError(1, 'Operation not permitted')
+
+    monkeypatch.setattr(os, 'utime', refuse)
+    assert entries.read_or_make(SHAPE, 'fp32', lambda: pytest.fail('made again')) == b'made'
+    assert not caplog.records
+
+
+def test_an_entry_can_be_read_by_whom_the_umask_lets(cache):
+    before = os.umask(0o027)
+    try:
+        artefacts.write(cache / 'entry', b'content')
+    finally:
+        os.umask(before)
+    assert (cache / 'entry').stat().st_mode & 0o777 == 0o640
 
 
 def test_without_a_variable_the_cache_is_the_users(monkeypatch, tmp_path):

@@ -1,21 +1,25 @@
 """Backends: which is taken and why, and that none is far from torch."""
 
+import os
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from depth_anything_ros.checkpoints import save
 from depth_anything_ros.estimation import (
     BackendUnavailableError,
     DepthEstimator,
     DeviceUnavailableError,
     PrecisionUnavailableError,
     artefacts,
+    prepare,
 )
 from depth_anything_ros.estimation.backends import onnx_compiler, openvino_compiler, preparation, torch_backends
 from depth_anything_ros.estimation.devices import Target
@@ -161,6 +165,19 @@ def test_an_unwritable_cache_does_not_stop_a_backend(openvino, cache, lite, pict
     assert 'nothing can be kept' in caplog.text
 
 
+def test_an_entry_that_openvino_cannot_read_is_left_to_torch(openvino, exported, cache, lite, picture):
+    (entry,) = exported.glob('*.openvino')
+    # Its hash is right: of weights that were cut off before they were kept.
+    artefacts.write(cache / entry.name, artefacts.read(entry)[:-1000])
+    image = picture()
+    with pytest.raises(BackendUnavailableError, match='OpenVINO cannot compile'):
+        estimate(lite(), backend='openvino')(image)
+    ours = estimate(lite())
+    np.testing.assert_allclose(ours(image).values, torch_values(lite(), image), rtol=1e-5)
+    assert ours.backend == 'torch'
+    assert 'OpenVINO cannot compile' in ours.backend_reason
+
+
 def shifted_by(share):
     """A compiler whose networks are off by a share of their output, each precision by its own."""
 
@@ -242,14 +259,16 @@ def test_auto_with_neither_takes_torch_and_says_what_to_install(without, lite, p
     ours = estimate(lite())
     ours(picture())
     assert ours.backend == 'torch'
-    assert "pip install 'depth_anything_ros[openvino]'" in ours.backend_reason
-    assert "pip install 'depth_anything_ros[onnx]'" in ours.backend_reason
+    assert 'pip install openvino' in ours.backend_reason
+    assert 'pip install onnx onnxscript onnxruntime' in ours.backend_reason
 
 
-@pytest.mark.parametrize(('backend', 'extra'), [('openvino', 'openvino'), ('onnxruntime', 'onnx')])
-def test_a_backend_that_is_not_installed_says_what_to_install(without, lite, backend, extra):
+@pytest.mark.parametrize(
+    ('backend', 'packages'), [('openvino', 'openvino'), ('onnxruntime', 'onnx onnxscript onnxruntime')]
+)
+def test_a_backend_that_is_not_installed_says_what_to_install(without, lite, backend, packages):
     without(backend)
-    with pytest.raises(BackendUnavailableError, match=rf'pip install .depth_anything_ros\[{extra}\]'):
+    with pytest.raises(BackendUnavailableError, match=f'pip install {packages}'):
         estimate(lite(), backend=backend)
 
 
@@ -296,6 +315,38 @@ def test_a_live_estimator_stays_with_torch_if_nothing_can_be_kept(openvino, cach
     monkeypatch.setattr(preparation, '_MODULE', 'this')  # a helper that succeeds and has left nothing
     ours, image = live(), picture()
     wait_for(ours, image, lambda: 'nothing of it is in the cache' in ours.backend_reason)
+    assert ours.backend == 'torch'
+
+
+@pytest.mark.parametrize(('blocked', 'code'), [(True, 1), (False, 0)])
+def test_a_helper_that_cannot_keep_what_it_made_fails_and_says_why(
+    openvino, cache, lite, tmp_path, monkeypatch, caplog, blocked, code
+):
+    if blocked:
+        cache.write_text('no folder')
+    monkeypatch.setattr(os, 'nice', lambda _: None)
+    monkeypatch.setattr(openvino_compiler, 'to_openvino', lambda *_: 'a model')
+    monkeypatch.setattr(openvino_compiler, 'pack_openvino', lambda _: b'content')
+    weights = tmp_path / 'weights.safetensors'
+    save(lite(), weights)
+    assert prepare.main([str(weights), 'openvino', 'cpu', 'fp32', '1', '3', '64', '96']) == code
+    assert ('nothing can be kept' in caplog.text) == blocked
+
+
+def test_a_live_estimator_answers_where_the_cache_may_not_be_looked_into(
+    openvino, cache, live, lite, picture, monkeypatch
+):
+    stat = os.stat
+
+    def refuse(path, *args, **options):  # what nobody refuses to root
+        if str(path).startswith(str(cache)):
+            raise PermissionError(13, 'Permission denied', str(path))
+        return stat(path, *args, **options)
+
+    monkeypatch.setattr(preparation, '_MODULE', 'this')
+    monkeypatch.setattr(os, 'stat', refuse)
+    ours, image = live(), picture()
+    np.testing.assert_allclose(ours(image).values, torch_values(lite(), image), rtol=1e-5)
     assert ours.backend == 'torch'
 
 
@@ -378,6 +429,12 @@ def test_int8_that_is_off_is_refused_with_its_deviation(openvino, lite, picture,
         estimate(lite(), precision='int8')(picture())
 
 
+@pytest.fixture(autouse=True)
+def no_capture_has_failed(monkeypatch):
+    """Each test begins as a process does."""
+    monkeypatch.setattr(torch_backends, '_capture_failed', threading.Event())
+
+
 @pytest.fixture
 def graphs(monkeypatch):
     """Stand-ins for captured graphs, in order, for what does not need a GPU: each knows its shape and its replays."""
@@ -414,15 +471,102 @@ def test_only_a_size_that_comes_again_and_again_is_captured(graphs, lite):
     assert torch.equal(result, torch_backends.forward(lite(), torch.device('cpu'), 'fp32')(small))
 
 
-def test_a_graph_that_cannot_be_captured_is_done_without_and_said_once(lite, monkeypatch, caplog):
+def test_where_the_memory_is_full_the_graphs_give_back_theirs_and_the_frame_is_answered(graphs, lite, monkeypatch):
+    backend, batch = graph_backend(lite()), torch.zeros(1, 3, 32, 32)
+    expected = [backend(batch) for _ in range(4)][-1]
+
     def refuse(*_):
+        raise torch.cuda.OutOfMemoryError('CUDA out of memory')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(graphs[0]), '__call__', refuse)
+        assert torch.equal(backend(batch), expected)
+    replays = graphs[0].replays
+    for _ in range(4):
+        assert torch.equal(backend(batch), expected)
+    assert graphs[0].replays == replays
+    assert len(graphs) == 2
+
+
+def test_memory_that_is_still_full_without_graphs_is_an_error(lite, monkeypatch):
+    backend, calls = graph_backend(lite()), []
+
+    def refuse(batch):
+        calls.append(batch)
+        raise torch.cuda.OutOfMemoryError('CUDA out of memory')
+
+    monkeypatch.setattr(backend, '_run', refuse)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        backend(torch.zeros(1, 3, 32, 32))
+    assert len(calls) == 2
+
+
+def test_a_graph_that_cannot_be_captured_is_done_without_and_said_once(lite, monkeypatch, caplog):
+    """Nor is another tried, in this process: a capture that fails leaves torch unable to make one."""
+    tried = []
+
+    def refuse(*_):
+        tried.append(1)
         raise RuntimeError('operation not permitted when stream is capturing')
 
     monkeypatch.setattr(torch_backends, 'CapturedGraph', refuse)
-    backend, batch = graph_backend(lite()), torch.zeros(1, 3, 32, 32)
-    for _ in range(8):
-        assert torch.isfinite(backend(batch)).all()
+    backend = graph_backend(lite())
+    for width in (32, 64):
+        for _ in range(8):
+            assert torch.isfinite(backend(torch.zeros(1, 3, 32, width))).all()
+    assert len(tried) == 1
     assert caplog.text.count('operation not permitted') == 1
+    assert caplog.text.count('no CUDA graph') == 1
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """torch.cuda as far as a capture needs it. current: the stream; capturing: whether; its graphs repeat nothing."""
+    state = SimpleNamespace(current='present', capturing=False)
+
+    class Stream:
+        def wait_stream(self, _):
+            pass
+
+    @contextmanager
+    def stream(chosen):
+        before, state.current = state.current, chosen
+        try:
+            yield
+        finally:
+            state.current = before
+
+    @contextmanager
+    def graph(_, *, stream, capture_error_mode):
+        before, state.current, state.capturing = state.current, stream, True
+        # As torch's: after an error it does not put the stream back.
+        yield
+        state.current, state.capturing = before, False
+
+    fakes = {'device': lambda _: nullcontext(), 'current_stream': Stream, 'Stream': Stream, 'stream': stream}
+    fakes |= {'graph': graph, 'CUDAGraph': lambda: SimpleNamespace(replay=lambda: None)}
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    return state
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.uint8])
+def test_a_graph_that_repeats_nothing_is_found_out(gpu, caplog, dtype):
+    run = lambda batch: batch + 1  # noqa: E731
+    batch = torch.arange(4, dtype=dtype)
+    assert torch_backends.captured(run, batch, limit=0.01) is run
+    assert 'no CUDA graph' in caplog.text
+
+
+def test_a_capture_that_fails_leaves_the_stream_as_it_was(gpu, caplog):
+    def run(batch):
+        if gpu.capturing:
+            raise RuntimeError('operation not permitted when stream is capturing')
+        return batch
+
+    assert torch_backends.captured(run, torch.zeros(2), limit=0.01) is run
+    assert gpu.current == 'present'
+    assert 'operation not permitted' in caplog.text
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA GPU')

@@ -7,11 +7,14 @@ import torch
 from depth_anything_ros.estimation import (
     BackendUnavailableError,
     DepthEstimator,
+    DeviceMemoryError,
     DeviceUnavailableError,
     ImageShapeError,
     NonFinitePredictionError,
     PrecisionUnavailableError,
 )
+from depth_anything_ros.estimation.backends.torch_backends import EagerBackend
+from depth_anything_ros.estimation.devices import resolve_device
 from depth_anything_ros.network import DepthAnything
 
 INPUT_SIZE = 56
@@ -108,12 +111,12 @@ def test_a_metric_network_predicts_depth_within_its_range(constant_networks):
     np.testing.assert_allclose(prediction.nearness, 0.1, rtol=1e-5)
 
 
-def test_only_a_metric_estimator_knows_a_focal_length(estimator, constant_networks):
+def test_only_a_metric_estimator_knows_a_focal_length_and_an_end_of_its_depth(estimator, constant_networks):
     metric = DepthEstimator(
         constant_networks('v2-small-outdoor', 0.0), device='cpu', backend='torch', input_size=INPUT_SIZE
     )
-    assert metric.canonical_focal_px == pytest.approx(1003.34)
-    assert estimator.canonical_focal_px is None
+    assert (metric.canonical_focal_px, metric.max_depth_m) == (pytest.approx(1003.34), 80.0)
+    assert (estimator.canonical_focal_px, estimator.max_depth_m) == (None, None)
 
 
 def test_a_network_that_gives_nan_is_an_error_not_a_depth(constant_networks):
@@ -160,6 +163,57 @@ def test_without_an_input_size_a_network_sees_what_it_was_trained_at(model, size
     estimator = DepthEstimator(model, device='cpu', backend='torch')
     assert estimator.input_size == size
     assert min(estimator(picture()).network_size) == size
+
+
+def out_of_memory(*_, **__):
+    raise torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB')
+
+
+def test_a_network_that_does_not_fit_is_an_error_that_says_what_to_do(monkeypatch):
+    monkeypatch.setattr('depth_anything_ros.estimation.estimator.make_backend', out_of_memory)
+    with pytest.raises(DeviceMemoryError, match=r"'cpu' is out of memory .*2\.00 GiB.*: take a smaller input_size"):
+        DepthEstimator('tiny', device='cpu')
+
+
+@pytest.mark.parametrize('keep_on_device', [False, True])
+def test_images_that_do_not_fit_are_an_error_that_holds_nothing_of_them(estimator, monkeypatch, keep_on_device):
+    with monkeypatch.context() as patch:
+        patch.setattr(EagerBackend, '__call__', out_of_memory)
+        with pytest.raises(DeviceMemoryError, match='take a smaller input_size') as error:
+            estimator.predict([picture()], keep_on_device=keep_on_device)
+    # What torch's own error leads to would not be given back while somebody deals with this one.
+    assert error.value.__context__ is None
+    assert np.isfinite(estimator(picture()).values).all()
+
+
+@pytest.fixture
+def strange_gpu(monkeypatch):
+    """A GPU that torch finds and has no code for."""
+    ones = torch.ones
+
+    def refuse(*size, device=None, **options):
+        if torch.device(device or 'cpu').type == 'cuda':
+            raise RuntimeError('CUDA error: no kernel image is available for execution on the device\nCompile with ...')
+        return ones(*size, device=device, **options)
+
+    monkeypatch.setattr(torch, 'ones', refuse)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+
+
+def test_auto_takes_the_cpu_where_the_gpu_does_not_compute_and_says_why(strange_gpu, caplog):
+    assert resolve_device('auto').type == 'cpu'
+    assert 'no kernel image is available for execution on the device)' in caplog.text
+
+
+def test_a_named_gpu_that_does_not_compute_is_refused_with_the_reason(strange_gpu):
+    with pytest.raises(DeviceUnavailableError, match=r"'cuda:0' cannot be used \(CUDA error: no kernel image"):
+        resolve_device('cuda:0')
+
+
+def test_auto_without_a_gpu_is_the_cpu_and_no_matter_for_the_log(monkeypatch, caplog):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    assert resolve_device('auto').type == 'cpu'
+    assert not caplog.records
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA GPU')

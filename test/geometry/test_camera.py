@@ -216,6 +216,12 @@ def test_rays_are_computed_once_for_equal_cameras():
     assert not rays.flags.writeable
 
 
+def test_rays_of_a_robot_full_of_cameras_are_each_computed_once():
+    cameras = [CameraModel(32, 24, 20.0 + number, 20.0, 15.5, 11.5) for number in range(12)]
+    rays = [camera.rays(24, 32) for camera in cameras]
+    assert all(camera.rays(24, 32) is before for camera, before in zip(cameras, rays, strict=True))
+
+
 def ros_message(info, upper_case=False):
     fields = {name.upper() if upper_case and len(name) == 1 else name: info[name] for name in info}
     roi = SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0, do_rectify=False)

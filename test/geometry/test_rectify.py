@@ -130,3 +130,9 @@ def test_distortion_without_p_is_refused():
 def test_an_r_that_is_no_rotation_is_refused(rotation):
     with pytest.raises(CameraInfoError, match='rotation matrix'):
         DepthRectifier.from_camera_info(make_info(*PLUMB_BOB, rotation))
+
+
+def test_maps_of_a_robot_full_of_cameras_are_each_computed_once():
+    rectifiers = [DepthRectifier.from_camera_info(make_info(*PLUMB_BOB[:2], 200.0 + number)) for number in range(12)]
+    maps = [rectify.maps(12, 16) for rectify in rectifiers]
+    assert all(rectify.maps(12, 16) is before for rectify, before in zip(rectifiers, maps, strict=True))

@@ -13,7 +13,7 @@ pytest.importorskip('sensor_msgs', reason='needs ROS 2: pip install depth_anythi
 from depth_anything_ros.alignment import AlignedFrame, Alignment
 from depth_anything_ros.estimation import DepthEstimator, NonFinitePredictionError, Prediction
 from depth_anything_ros.estimation.resident import Resident
-from depth_anything_ros.estimation.transfer import to_host
+from depth_anything_ros.estimation.transfer import numbers_to_device, to_host
 from depth_anything_ros.geometry import Camera, CameraModel, DepthRectifier
 from depth_anything_ros.network import DepthAnything
 from depth_anything_ros.node import device_products
@@ -76,7 +76,7 @@ def scene(seed=0):
     return disparity, rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
 
 
-def frame(values, image, alignment, camera, kind, on, **settings):
+def frame(values, image, alignment, camera, kind, on, least_disparity=-np.inf, **settings):
     """Products of a prediction that is an array, or on a device."""
     pixels = None
     if on is not None:
@@ -85,9 +85,9 @@ def frame(values, image, alignment, camera, kind, on, **settings):
     prediction = Prediction(values, kind, values.shape, None, pixels)
     if alignment is None and kind == 'depth':
         with np.errstate(divide='ignore'):
-            aligned = AlignedFrame(np.float32(1.0) / values, None, values)
+            aligned = AlignedFrame(np.float32(1.0) / values, None, values, least_disparity)
     else:
-        aligned = AlignedFrame(values, alignment)
+        aligned = AlignedFrame(values, alignment, least_disparity=least_disparity)
     return Products(image, prediction, aligned, camera, SimpleNamespace(**DEFAULTS | settings))
 
 
@@ -135,6 +135,17 @@ def test_a_metric_model(device, alignment):
     check_equal(published(DeviceRender(device)(ours, topics)), published(render(host, topics)))
 
 
+@pytest.mark.parametrize('alignment', [None, CONSTANT], ids=['believed', 'corrected'])
+def test_a_metric_model_that_is_saturated(device, alignment):
+    values = np.abs(scene()[0])
+    least = float(np.median(values if alignment else 1.0 / np.maximum(values, 1e-6)))
+    host, ours = (frame(values, scene()[1], alignment, PINHOLE, 'depth', on, least) for on in (None, device))
+    found = published(DeviceRender(device)(ours, {DEPTH, POINTS}))
+    depth = np.frombuffer(found[DEPTH].data, np.float32)
+    assert np.mean(np.isposinf(depth)) > 0.4
+    check_equal(found, published(render(host, {DEPTH, POINTS})))
+
+
 @pytest.mark.parametrize(
     'settings',
     [
@@ -154,6 +165,19 @@ def test_settings(device, settings):
     disparity, image = scene()
     host, ours = (frame(disparity, image, FITTED, DISTORTED, 'disparity', on, **settings) for on in (None, device))
     check_equal(published(DeviceRender(device)(ours, {*TOPICS})), published(render(host, {*TOPICS})))
+
+
+@pytest.mark.parametrize('organized', [False, True])
+@pytest.mark.parametrize(
+    ('limits', 'topics'), [((5.0, 9.0), [DEPTH]), ((0.3, 3.0), [DEPTH, POINTS])], ids=['too near', 'free']
+)
+def test_a_cloud_is_made_of_free_space_and_not_of_nothing(device, organized, limits, topics):
+    disparity, image = np.full((HEIGHT, WIDTH), 10.0, np.float32), scene()[1]  # at 4 m
+    settings = {'range_min_m': limits[0], 'range_max_m': limits[1], 'points_organized': organized}
+    host, ours = (frame(disparity, image, CONSTANT, PINHOLE, 'disparity', on, **settings) for on in (None, device))
+    found = published(DeviceRender(device)(ours, {DEPTH, POINTS}))
+    assert list(found) == topics
+    check_equal(found, published(render(host, {DEPTH, POINTS})))
 
 
 def test_at_network_size_the_colours_follow_the_depth(device):
@@ -181,6 +205,24 @@ def test_frame_after_frame_each_has_its_own_values_and_alignment(device, caplog)
     # What came down for a frame is not overwritten by those after it.
     for rendered, expected in kept:
         check_equal(published(rendered), expected)
+    assert 'no CUDA graph' not in caplog.text
+
+
+def test_an_alignment_may_come_and_go(device, monkeypatch, caplog):
+    """What goes to the device keeps its shapes, for on CUDA a graph of the frames without one takes those with one."""
+    shapes = set()
+
+    def noted(numbers, device):
+        sent = numbers_to_device(numbers, device)
+        shapes.add(tuple(sent.shape))
+        return sent
+
+    monkeypatch.setattr(device_products, 'numbers_to_device', noted)
+    ours, (disparity, image) = DeviceRender(device), scene()
+    for alignment in (*5 * [None], CONSTANT, FITTED, None):
+        host, made = (frame(disparity, image, alignment, PINHOLE, 'disparity', on) for on in (None, device))
+        check_equal(published(ours(made, {RELATIVE, COLOR})), published(render(host, {RELATIVE, COLOR})))
+    assert len(shapes) == 1
     assert 'no CUDA graph' not in caplog.text
 
 

@@ -26,7 +26,7 @@ class Client(Node):
         super().__init__('client')
         self.images = self.create_publisher(image_type, image_topic, RELIABLE)
         # image_transport's rule: beside the image.
-        namespace = image_topic.rpartition('/')[0] if image_type is Image else ''
+        namespace = image_topic.removesuffix('/compressed').rpartition('/')[0]
         self.infos = self.create_publisher(CameraInfo, f'{namespace}/camera_info', RELIABLE)
         if evidence_type is not None:
             self.references = self.create_publisher(evidence_type, evidence_topic, RELIABLE)

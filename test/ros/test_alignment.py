@@ -322,6 +322,12 @@ def test_points_that_are_too_uncertain_are_left_out(run_node):
     assert 0 < len(points) < truth.size
     np.testing.assert_allclose(len(points), (sigma <= limit * depth).sum(), atol=2)
     np.testing.assert_allclose(np.sort(points[:, 2])[-1], depth[sigma <= limit * depth].max(), rtol=1e-3)
+    # Where none is certain enough nothing is known, and an empty cloud would be a lie.
+    assert node.set_parameters(parameters(**{'points.max_relative_sigma': 1e-6}))[0].successful
+    stamp = client.send(image, info=camera_info())
+    client.answer('depth/sigma', stamp)
+    client.wait_for(lambda: 'points.max_relative_sigma' in client.status('camera').message, 'word of the cloud')
+    assert stamp not in [message.header.stamp for message in client.received['points']]
 
 
 def test_the_cloud_waits_and_says_why_if_nobody_knows_how_uncertain_it_is(run_node, constant_checkpoint):

@@ -1,6 +1,8 @@
 """The benchmark of the node: what it says of a run adds up."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -26,3 +28,33 @@ def test_the_node_is_timed_from_stamp_to_arrival_and_no_frame_goes_missing(tmp_p
     assert len(run['slices']) == len(run['memory_mib'])
     assert run['memory_mib'][-1] > 50
     assert 0 < run['cpu_cores'] < 64
+
+
+def start(**options):
+    """The measurement as the command starts it."""
+    defaults = {'model': 'untrained-small', 'checkpoint': '', 'accept_license': False, 'device': 'cpu'}
+    defaults |= {'precision': 'fp32', 'backend': 'torch', 'input_size': 42}
+    job = json.dumps({**defaults, 'size': [64, 48], 'rate_hz': 10.0, 'seconds': 600.0, **options})
+    command = [sys.executable, '-m', 'depth_anything_ros.node.bench', job]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
+def test_the_node_and_the_camera_do_not_outlive_the_command():
+    with start() as process:
+        for line in process.stderr:
+            if 'untrained-small on cpu' in line:
+                break
+        # As it is when the command is killed.
+        process.stdin.close()
+        complaint = process.stderr.read()
+    assert process.returncode == 1
+    assert 'stopped, since whoever started it is gone' in complaint
+
+
+def test_a_node_that_ends_ends_the_measurement():
+    with start(checkpoint='/nowhere/weights.safetensors') as process:
+        complaint = process.stderr.read()
+    assert process.returncode == 1
+    assert 'the node ended with code' in complaint
+    assert '/nowhere/weights.safetensors' in complaint

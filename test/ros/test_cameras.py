@@ -1,6 +1,7 @@
 """Several cameras in one node: each with its own topics, account and alignment, and one model for all."""
 
 import threading
+import weakref
 from contextlib import ExitStack
 
 import numpy as np
@@ -256,6 +257,61 @@ def test_frames_of_different_sizes_that_wait_together_are_predicted_one_after_th
     assert left.answer('relative/image', stamps[1]).height == 60
     assert front.answer('relative/image', stamps[2]).height == 48
     assert [[image.shape[0] for image in batch] for batch in rounds.batches] == [[48], [60], [48]]
+
+
+def test_what_a_failed_batch_held_is_free_when_its_images_are_predicted_alone(batching, run_cameras, monkeypatch):
+    node, front, left = run_cameras(['relative/image'])
+
+    class Fails(Rounds):
+        held, alive = None, ()
+
+        def predict(self, images, **kwargs):
+            if len(images) > 1:
+                memory = np.zeros(1)
+                self.held = weakref.ref(memory)
+                raise RuntimeError('out of memory')
+            if self.held is not None:
+                self.alive = (*self.alive, self.held() is not None)
+            return super().predict(images, **kwargs)
+
+    rounds = Fails(node, monkeypatch)
+    stamps = rounds.together(front.send, (left, left.send), (front, front.send))
+    left.answer('relative/image', stamps[1])
+    front.answer('relative/image', stamps[2])
+    assert rounds.alive == (False, False)
+
+
+def test_every_frame_that_came_is_in_the_account_when_the_node_rests(batching, run_cameras, monkeypatch):
+    node, front, left = run_cameras(['relative/image'])
+    predict, begun, permits = node._estimator.predict, threading.Semaphore(0), threading.Semaphore(0)
+
+    def held_back(images, **kwargs):
+        begun.release()
+        assert permits.acquire(timeout=WAIT_S)
+        return predict(images, **kwargs)
+
+    monkeypatch.setattr(node._estimator, 'predict', held_back)
+    front.send()
+    assert begun.acquire(timeout=WAIT_S)
+    left.send(picture(60, 60))
+    left.wait_for_count('received', 1)
+    front.send()
+    front.wait_for_count('received', 2)
+    permits.release()
+    # The second round: left's frame in work, front's decoded, and its next one in the slot.
+    assert begun.acquire(timeout=WAIT_S)
+    front.send()
+    front.wait_for_count('received', 3)
+    stopping = threading.Thread(target=node.trigger_deactivate)
+    stopping.start()
+    front.wait_for_count('skipped', 1)
+    permits.release()
+    stopping.join(WAIT_S)
+    front.wait_for_count('skipped', 2)
+    left.wait_for_count('processed', 1)
+    counts = front.counts()
+    assert (counts['received'], counts['processed'], counts['replaced by a newer frame']) == ('3', '1', '0')
+    assert left.counts()['skipped'] == '0'
 
 
 @pytest.mark.parametrize(('batches', 'parallel'), [(False, 1), (False, 2), (True, 1)])

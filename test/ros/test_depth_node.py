@@ -9,20 +9,27 @@ import cv2
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from dds_client import camera_info, depth_of, picture, values_of
+from dds_client import SMALL, camera_info, depth_of, picture, values_of
 from diagnostic_msgs.msg import DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool
 
 from depth_anything_ros.messages import fill_image
+from depth_anything_ros.node import worker
 from depth_anything_ros.node.depth_node import DepthNode
 from depth_anything_ros.node.latest import Latest
 from depth_anything_ros.node.logs import Complaints
+from depth_anything_ros.node.main import spin
 
 METRES = 'v2-small-indoor'
+IDLE = 'idle: nobody subscribes'
 
 
 def test_every_frame_in_gives_one_frame_out_with_its_stamp(run_node):
@@ -150,11 +157,27 @@ def test_without_a_good_camera_info_depth_comes_the_cloud_waits_and_the_reason_i
 
 
 def test_exact_sync_waits_for_the_camera_info_of_the_frame(run_node, constant_checkpoint):
-    _, client = run_node(['depth/image_rect', 'points'], **constant_checkpoint(METRES, 0.0), exact_sync=True)
-    client.answer('points', client.send(picture(), info=camera_info()))
+    topics = ['depth/image_rect', 'depth/image_raw', 'points']
+    _, client = run_node(topics, **constant_checkpoint(METRES, 0.0), exact_sync=True)
+    # Until the first calibration nobody can tell, and nothing changes.
     client.answer('depth/image_rect', client.send(picture()))
+    stamp = client.send(picture(), info=broken_info(d=[-0.3, 0.1, 0.0, 0.0, 0.0]))
+    client.answer('points', stamp)
+    client.answer('depth/image_raw', client.send(picture()))
+    status = client.wait_for(
+        lambda: 'exact_sync' in (status := client.status('camera')).message and status, 'word of exact_sync'
+    )
+    assert 'no depth/image_rect' in status.message
+    # The last one would have been in the geometry of the raw image.
+    assert client.received['depth/image_rect'][-1].header.stamp == stamp
     assert len(client.received['points']) == 1
-    assert 'exact_sync' in client.status('camera').message
+
+
+def test_what_is_rectified_and_where_calibration_is_follow_the_compressed_topic(run_node):
+    arguments = ['-r', 'image/compressed:=/front/image_rect/compressed']
+    _, client = run_node((), CompressedImage, '/front/image_rect/compressed', arguments, image_transport='compressed')
+    assert client.count_subscribers('/front/camera_info') == 1
+    assert 'P, rectified' in values_of(client.status('camera'))['projection']
 
 
 @pytest.mark.parametrize(('suffix', 'tolerance'), [('.png', 0.0), ('.jpg', 0.2)])
@@ -183,6 +206,44 @@ def test_nobody_listening_means_no_work(run_node):
         'skipped frames',
     )
     assert values['processed'] == '0'
+
+
+def test_a_camera_that_nobody_subscribes_to_is_idle_and_not_in_trouble(run_node):
+    _, client = run_node(**{'alignment.source': 'depth'})
+    parts = ('camera', 'alignment')
+
+    def are_idle():
+        statuses = [client.status(which) for which in ('frames', *parts)]
+        return all((each.level, each.message) == (DiagnosticStatus.OK, IDLE) for each in statuses)
+
+    client.send(picture())
+    client.wait_for(are_idle, 'rest')
+    subscription = client.listen('relative/image', Image)
+    client.wait_for(lambda: all('no frame yet' in client.status(which).message for which in parts), 'first words')
+    assert client.status('alignment').level == DiagnosticStatus.ERROR
+    assert client.status('camera').level == DiagnosticStatus.WARN
+    client.answer('relative/image', client.send(picture(), info=camera_info()))
+    client.wait_for(lambda: client.status('camera').message == 'calibrated', 'a calibrated camera')
+    client.destroy_subscription(subscription)
+    client.wait_for(lambda: all(client.status(which).message == IDLE for which in parts), 'rest')
+
+
+def test_what_was_true_before_a_pause_is_not_said_after_it(run_node, constant_checkpoint):
+    fixed = {'alignment.source': 'fixed', 'alignment.fixed.scale': 0.25}
+    node, client = run_node(['depth/image_rect'], **constant_checkpoint('v2-small', 2.0), **fixed)
+
+    def are(camera, alignment):
+        return lambda: camera in client.status('camera').message and alignment in client.status('alignment').message
+
+    client.answer('depth/image_rect', client.send(picture(), info=camera_info()))
+    client.wait_for(are('calibrated', 'aligned'), 'good word')
+    assert node.trigger_deactivate() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    client.wait_for(are('no frame yet', 'no metres: no frame yet'), 'honest word')
+    assert client.status('frames').message == 'no image has arrived yet'
+    client.wait_for(client.images.get_subscription_count, 'subscription')
+    client.wait_for(client.infos.get_subscription_count, 'subscription')
+    client.answer('depth/image_rect', client.send(picture(), info=camera_info()))
+    client.wait_for(are('calibrated', 'aligned'), 'good word')
 
 
 def test_parameters_that_do_not_go_together_are_refused_with_the_reason(run_node):
@@ -243,6 +304,81 @@ def test_a_configure_that_fails_late_gives_everything_back():
         assert node._estimator is None
     finally:
         node.destroy_node()
+
+
+def test_a_start_that_fails_leaves_nothing_behind_and_may_be_tried_again(monkeypatch, capfd):
+    node = DepthNode(parameter_overrides=[Parameter(name, value=value) for name, value in SMALL.items()])
+
+    class NoThread(threading.Thread):
+        def start(self):
+            raise RuntimeError("can't start new thread")
+
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(worker, 'Thread', NoThread)
+            assert not node.start()
+        assert "can't start new thread" in capfd.readouterr().err
+        for topic in ('depth/image_rect', 'points', 'alignment'):
+            assert node.count_publishers(topic) == 0
+        assert node.count_subscribers('image') == 0
+        assert node.start()
+    finally:
+        node.destroy_node()
+
+
+def test_a_stop_that_fails_gives_back_the_rest(run_node, monkeypatch, capfd):
+    node, client = run_node(['relative/image'])
+    client.answer('relative/image', client.send(picture()))
+
+    def fail():
+        raise RuntimeError('a fault of ours')
+
+    monkeypatch.setattr(node._tf, 'close', fail)
+    assert node.trigger_deactivate() == TransitionCallbackReturn.ERROR
+    assert 'a fault of ours' in capfd.readouterr().err
+    assert node.count_publishers('relative/image') == 0
+    client.wait_for(lambda: client.images.get_subscription_count() == 0, 'end of the subscription')
+    monkeypatch.undo()
+    assert node.start()
+
+
+def test_a_transition_that_does_not_fit_is_refused_and_work_goes_on(run_node, monkeypatch):
+    node, client = run_node(['relative/image'])
+
+    def change_state(_):
+        raise RuntimeError('Failed to trigger lifecycle state machine transition')
+
+    # As rclpy does it up to Jazzy.
+    monkeypatch.setattr(node, '_LifecycleNodeMixin__change_state', change_state)
+    transition = Transition(id=Transition.TRANSITION_CONFIGURE)
+    assert not client.call('/depth_node/change_state', ChangeState, transition=transition).success
+    client.answer('relative/image', client.send(picture()))
+
+
+def test_a_callback_that_raises_is_told_and_the_others_go_on():
+    node, stopping, lines, calls = Node('faulty'), [], [], []
+
+    class Logger:
+        error = staticmethod(lines.append)
+
+    def fail():
+        calls.append(0)
+        raise RuntimeError('a fault of ours')
+
+    def stop_at_last():
+        if len(calls) >= 3:
+            stopping.append(0)
+
+    node.create_timer(0.01, fail)
+    node.create_timer(0.01, stop_at_last)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    spin(executor, stopping, Complaints(Logger))
+    executor.shutdown()
+    node.destroy_node()
+    (line,) = lines
+    assert 'Traceback' in line
+    assert 'a fault of ours' in line
 
 
 def test_the_lifecycle_can_be_gone_through_twice(run_node):
@@ -426,7 +562,7 @@ def test_items_of_other_keys_stay_and_who_waits_longest_comes_first():
     assert take_and_finish(latest, 1) == [('left', 7)]
     assert take_and_finish(latest, 1) == [('front', 6)]
     latest.put('left', 8)
-    latest.close()
+    assert latest.close() == {'left': 8}
     assert latest.take() is None
 
 

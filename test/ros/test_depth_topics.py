@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from dds_client import camera_info, depth_of, picture, points_of, values_of
+from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import PointField
+from sensor_msgs.msg import Image, PointField
 
 METRES = 'v2-small-indoor'  # sigmoid(logit) * 20 m; 0.0 makes it 10 m
 
@@ -143,6 +144,36 @@ def test_range_and_rep_117(run_node, constant_checkpoint):
         assert all(result.successful for result in results)
         depth = depth_of(client.answer('depth/image_rect', client.send(picture())))
         np.testing.assert_array_equal(depth, np.full((48, 64), expected, np.float32))
+
+
+def test_a_cloud_of_which_nothing_is_known_is_withheld_and_one_of_free_space_is_empty(run_node, constant_checkpoint):
+    node, client = run_node(['points'], **constant_checkpoint(METRES, 0.0), **{'range.min_m': 11.0})
+
+    def set_range(least, most):
+        changes = [Parameter('range.min_m', value=least), Parameter('range.max_m', value=most)]
+        assert node.set_parameters_atomically(changes).successful
+
+    # All of it is nearer than 11 m.
+    client.send(picture(), info=camera_info())
+    client.wait_for(lambda: values_of(client.status('frames'))['withheld'] == '1', 'withheld frame')
+    status = client.status('camera')
+    assert status.level == DiagnosticStatus.WARN
+    assert 'no cloud' in status.message
+    assert 'range.min_m' in status.message
+    # All of it is beyond 9 m.
+    set_range(0.5, 9.0)
+    stamp = client.send(picture(), info=camera_info())
+    assert len(points_of(client.answer('points', stamp))) == 0
+    client.wait_for(lambda: client.status('camera').level == DiagnosticStatus.OK, 'good word')
+    assert [message.header.stamp for message in client.received['points']] == [stamp]
+    # What else is wanted goes out all the same.
+    set_range(11.0, 20.0)
+    client.listen('depth/image_rect', Image)
+    client.wait_for(lambda: node.count_subscribers('depth/image_rect'), 'subscriber')
+    client.wait_for(lambda: client.count_publishers('depth/image_rect'), 'publisher')
+    client.answer('depth/image_rect', client.send(picture(), info=camera_info()))
+    client.wait_for(lambda: 'no cloud' in client.status('camera').message, 'word of the cloud')
+    assert len(client.received['points']) == 1
 
 
 def test_depth_at_network_size_comes_with_its_own_camera_info(run_node, constant_checkpoint):

@@ -44,6 +44,21 @@ def test_a_camera_that_stops_is_an_error(clock):
     assert status.message == 'no image for 7 s'
 
 
+def test_what_was_before_a_pause_is_no_trouble_after_it(clock):
+    statistics = FrameStatistics()
+    statistics.note_input(replaced=False)
+    statistics.note_output(0.1, 0.05)
+    statistics.note_rejection('bad luck')
+    clock[0] += 3600.0
+    statistics.restart()
+    status = status_of(statistics)
+    assert status.message == 'no image has arrived yet'
+    assert values_of(status)['processed'] == '1'
+    statistics.note_input(replaced=False)
+    statistics.note_output(0.1, 0.05)
+    assert status_of(statistics).level == DiagnosticStatus.OK
+
+
 def test_a_subscriber_that_hears_nothing_is_a_warning_where_nothing_worse_is_wrong(clock):
     statistics, unheard = FrameStatistics(), ['/rviz hears nothing', '/nav hears nothing']
     assert status_of(statistics, unheard=unheard).message == 'no image has arrived yet'
@@ -65,6 +80,21 @@ def test_a_worker_that_hangs_is_seen(clock):
     status = status_of(statistics)
     assert status.level == DiagnosticStatus.WARN
     assert 'none has been finished' in status.message
+
+
+def test_a_first_frame_has_seconds_to_be_finished(clock):
+    statistics = FrameStatistics()
+    clock[0] += 100.0
+    for _ in range(40):
+        statistics.note_input(replaced=False)
+        status = status_of(statistics)
+        assert status.level == DiagnosticStatus.OK
+        assert 'idle' not in status.message
+        clock[0] += 0.1
+    for _ in range(20):
+        statistics.note_input(replaced=True)
+        clock[0] += 0.1
+    assert 'none has been finished' in status_of(statistics).message
 
 
 def test_rate_and_latency_are_those_of_the_last_seconds(clock):
@@ -118,6 +148,8 @@ OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticS
         (AlignmentReport('none', True, True, AlignmentState(None, 'source is none')), OK, 'no metres'),
         (AlignmentReport('depth', True, False, AlignmentState(None)), OK, 'not used'),
         (AlignmentReport('depth', False, True, ALIGNED), STALE, 'not active'),
+        (AlignmentReport('depth', True, True, ALIGNED, idle=True), OK, 'idle: nobody subscribes'),
+        (AlignmentReport('depth', True, True, AlignmentState(None), idle=True), OK, 'idle: nobody subscribes'),
     ],
 )
 def test_the_level_says_whether_metres_can_be_trusted(report, level, text):
@@ -125,7 +157,7 @@ def test_the_level_says_whether_metres_can_be_trusted(report, level, text):
         assert status.level == level
         assert text in status.message
     # Numbers are there just when they hold.
-    numbers = report.active and report.used and report.state.current is not None
+    numbers = report.active and report.used and not report.idle and report.state.current is not None
     assert ('scale' in values_of(report.exact_status('alignment'))) == numbers
 
 

@@ -161,7 +161,11 @@ def test_the_node_comes_up_as_asked_answers_a_frame_and_stops_at_ctrl_c(
         'image:=/camera/image_rect',
         'scale_reference:=/lidar/depth',
         'model:=untrained-small',
+        'accept_license:=true',
         'device:=cpu',
+        'precision:=fp32',
+        'backend:=torch',
+        'input_size:=28',
         'alignment_source:=depth',
         f'params_file:={params_file}',
     )
@@ -169,9 +173,20 @@ def test_the_node_comes_up_as_asked_answers_a_frame_and_stops_at_ctrl_c(
     client.wait_for(lambda: client.count_publishers('/robot/relative/image'), 'publisher')
     client.wait_for(lambda: client.count_subscribers('/lidar/depth'), 'subscriber of scale_reference')
     assert client.count_subscribers('/camera/camera_info') == 1
-    names = ['model', 'device', 'alignment.source', 'input_size', 'range.max_m', 'use_sim_time', 'checkpoint']
-    asked = ['untrained-small', 'cpu', 'depth', 42, 7.5, True, '']
-    assert parameters_of(client, '/robot/depth_node', names) == asked
+    asked = {
+        'model': 'untrained-small',
+        'accept_license': True,
+        'device': 'cpu',
+        'precision': 'fp32',
+        'backend': 'torch',
+        'input_size': 28,
+        'alignment.source': 'depth',
+        'checkpoint': '',
+        # Of the file, which has another input_size.
+        'range.max_m': 7.5,
+        'use_sim_time': True,
+    }
+    assert parameters_of(client, '/robot/depth_node', [*asked]) == [*asked.values()]
 
     answer = client.answer('/robot/relative/image', client.send(picture()), START_S)
     assert (answer.height, answer.width, answer.encoding) == (48, 64, '32FC1')
@@ -242,6 +257,7 @@ def test_several_cameras_are_started_by_their_names(prefix, launch, client, para
     [
         (['params_file:=/no/such.yaml'], '/no/such.yaml'),
         (['use_sim_time:=maybe'], 'maybe'),
+        (['accept_license:=maybe'], 'maybe'),
         (['cameras:=front,left', 'image:=/camera/image'], 'one topic for 2 cameras'),
         (['image:=/{camera}/image'], 'needs the names'),
     ],

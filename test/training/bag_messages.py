@@ -29,10 +29,12 @@ def jpeg(index, image):
     return TYPES.types['sensor_msgs/msg/CompressedImage'](header(index), 'jpeg', data)
 
 
-def depth_image(index, metres):
+def depth_image(index, metres, frame='camera'):
     """metres: (H, W)."""
     data = np.frombuffer((metres * 1000).astype(np.uint16).tobytes(), np.uint8)
-    return TYPES.types['sensor_msgs/msg/Image'](header(index), *metres.shape, '16UC1', 0, 2 * metres.shape[1], data)
+    return TYPES.types['sensor_msgs/msg/Image'](
+        header(index, frame), *metres.shape, '16UC1', 0, 2 * metres.shape[1], data
+    )
 
 
 def camera_info(index, size, k, d=(0.0,) * 5, new_k=None):

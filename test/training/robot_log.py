@@ -17,7 +17,7 @@ def seen(index):
     return image, depth
 
 
-def messages(compressed, with_depth):
+def messages(compressed, with_depth, depth_frame):
     k = [90.0, 0.0, WIDTH / 2, 0.0, 90.0, HEIGHT / 2, 0.0, 0.0, 1.0]
     for index in range(FRAMES):
         image, depth = seen(index)
@@ -27,11 +27,11 @@ def messages(compressed, with_depth):
         else:
             yield '/image', index, raw(index, image)
         if with_depth:
-            yield '/depth', index, depth_image(index, depth)
+            yield '/depth', index, depth_image(index, depth, depth_frame)
 
 
-def record(path, plugin=StoragePlugin.SQLITE3, compressed=False, with_depth=True):
-    return write_bag(path, messages(compressed, with_depth), plugin)
+def record(path, plugin=StoragePlugin.SQLITE3, compressed=False, with_depth=True, depth_frame='camera'):
+    return write_bag(path, messages(compressed, with_depth, depth_frame), plugin)
 
 
 def settings_of(bag, output, networks, depth_topics=('/depth',), **changes):

@@ -11,6 +11,7 @@ import yaml
 
 from depth_anything_ros.checkpoints import catalogue
 from training.configs import config_file
+from training.data.readers import READERS
 from training.data.spec import DataSpec
 from training.recipe import read_recipe
 from training.stages import retrain
@@ -45,6 +46,33 @@ def test_every_setting_is_in_the_recipe_with_a_comment(name):
     assert {*keys} == {field.name for field in dataclasses.fields(settings_of(name))}
     bare = [key for key, number in keys.items() if not lines[number - 1].startswith('# ')]
     assert not bare
+
+
+def specs_in(value):
+    """The data sets that a recipe or a protocol names, at any depth."""
+    if isinstance(value, dict) and 'type' in value:
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from specs_in(inner)
+
+
+def test_every_data_set_of_the_recipes_has_a_split_and_options_that_its_reader_knows():
+    found = [
+        (path.name, spec)
+        for path in config_file('smoke').parent.rglob('*.yaml')
+        for spec in specs_in(yaml.safe_load(path.read_text()))
+    ]
+    assert {spec['type'] for _, spec in found} > {'shards', 'vkitti2', 'hypersim', 'kitti'}
+    for file, spec in found:
+        options = {*spec.get('options', ())}
+        if spec['type'] == 'shards':
+            assert not options, file
+            continue
+        module, _, kind = READERS[spec['type']].partition(':')
+        reader = getattr(importlib.import_module(module), kind)
+        assert reader.splits is None or spec.get('split', '') in reader.splits, (file, spec)
+        assert options <= {field.name for field in dataclasses.fields(reader.Options)}, (file, spec)
 
 
 @pytest.mark.parametrize('name', OF_DEFAULTS)

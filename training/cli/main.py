@@ -12,7 +12,6 @@ import yaml
 
 from training.configs import config_file
 from training.errors import TrainingError
-from training.recipe import as_dict, read_recipe
 
 STAGES = {
     'ingest': 'bags and pictures -> shards',
@@ -28,6 +27,8 @@ STAGES = {
 }
 # Those without an output folder: they begin anew.
 _LEAVES_NOTHING = ('bench',)
+# A module that is missing in these is a mistake in this package.
+_OURS = ('depth_anything_ros', 'training')
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -59,6 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger('training').setLevel(logging.INFO)
     try:
         return _run(args)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition('.')[0] in _OURS:
+            raise
+        hint = "pip install '.[train]' in the checkout of this package"
+        print(f'depth-anything-train: {error.name} is not installed: {hint}', file=sys.stderr)
+        return 1
     except TrainingError as error:
         print(f'{prefix}: {error}', file=sys.stderr)
         return error.exit_code
@@ -73,7 +80,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     recipe = None if args.recipe is None else config_file(args.recipe)
-    # Only now: torch takes seconds, which --help and a typing error need not wait for.
+    # Only now: torch takes seconds, which --help and a typing error need not wait for, and a package of the extra
+    # `train` may be missing, which main says.
+    from training.recipe import as_dict, read_recipe  # noqa: PLC0415
+
     stage = importlib.import_module(f'training.stages.{args.stage}')
     settings = read_recipe(stage.Settings, recipe, args.settings)
     if args.print:

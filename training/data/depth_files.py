@@ -14,7 +14,6 @@ from training.errors import BadSampleError, TrainingError
 _SINTEL_TAG = 202021.25
 # What a channel of depth or disparity is called, in the order in which they are looked for. IRS has G or R, G, B alike.
 _EXR_CHANNELS = ('Z', 'Y', 'V', 'G', 'R')
-_INSTALL = "pip install 'depth_anything_ros[train]'"
 
 
 def decode_png(name: str, content: bytes) -> np.ndarray:
@@ -41,7 +40,7 @@ def decode_hdf5(name: str, content: bytes, dataset: str) -> np.ndarray:
     try:
         import h5py  # noqa: PLC0415 - optional
     except ImportError as error:
-        raise TrainingError(f'reading {name} needs h5py: {_INSTALL}') from error
+        raise TrainingError(f'reading {name} needs h5py: pip install h5py') from error
     try:
         with h5py.File(io.BytesIO(content), 'r') as file:
             return _plane(name, file[dataset][()])
@@ -66,7 +65,7 @@ def decode_exr(name: str, content: bytes, channel: str = '') -> np.ndarray:
     try:
         import OpenEXR  # noqa: PLC0415 - optional
     except ImportError as error:  # OpenCV's wheels leave EXR out
-        raise TrainingError(f'reading {name} needs OpenEXR: {_INSTALL}') from error
+        raise TrainingError(f'reading {name} needs OpenEXR: pip install OpenEXR') from error
     # A file, since only the newest versions read from memory.
     with tempfile.NamedTemporaryFile(suffix='.exr') as file:
         file.write(content)

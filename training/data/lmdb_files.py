@@ -60,7 +60,7 @@ def _open(path: str) -> Any:
     try:
         import lmdb  # noqa: PLC0415 - optional
     except ImportError as error:
-        raise TrainingError(f"reading {path} needs lmdb: pip install 'depth_anything_ros[train]'") from error
+        raise TrainingError(f'reading {path} needs lmdb: pip install lmdb') from error
     try:
         # Nobody writes it, so there is nothing to lock, also on a disk that cannot be written to.
         environment = lmdb.open(path, readonly=True, lock=False, create=False, readahead=False)

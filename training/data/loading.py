@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 import zlib
 from collections import Counter
@@ -29,6 +30,8 @@ _log = logging.getLogger(__name__)
 _ATTEMPTS = 20
 # Different bad samples that are let pass, however few were seen and often they come in a small data set.
 _FEW = 10
+# Standard deviations of a count (Poisson) by which bad samples must exceed their share: fewer come by chance.
+_DEVIATIONS = 4.0
 # What a number is drawn for; part of the seed.
 _ORDER, _VIEW, _BOX, _REPLACEMENT = range(4)
 
@@ -90,8 +93,9 @@ class Batches:
                 stream.
             world_size: number of processes that share each batch.
             workers: processes that load; 0: this one does.
-            max_bad_fraction: share of bad samples, of those loaded so far, above which the training ends, as the data
-                is not what it should be. Up to 10 different bad samples never end it.
+            max_bad_fraction: share of bad samples above which the training ends, as the data is not what it should be.
+                Of those loaded so far, there must be more than such a share gives by chance (4 standard deviations),
+                and more than 10 different ones.
 
         Raises:
             RecipeError: two streams have one name, or a batch cannot be divided.
@@ -151,8 +155,8 @@ class Batches:
         for key in {*batch.skipped} - {*self.skipped}:
             _log.warning('skipped: %s', batch.reasons[key])
         self.skipped.update(batch.skipped)
-        bad = self.skipped.total()
-        if len(self.skipped) > _FEW and bad > self._max_bad_fraction * self.loaded:
+        bad, allowed = self.skipped.total(), self._max_bad_fraction * self.loaded
+        if len(self.skipped) > _FEW and bad > allowed + _DEVIATIONS * math.sqrt(allowed):
             raise DataError(
                 f'{bad} of {self.loaded} samples could not be used, more than max_bad_fraction={self._max_bad_fraction}'
                 f': such as {next(reversed(batch.reasons.values()))}. Mend the data, or allow more'

@@ -15,7 +15,7 @@ from training.data.readers.base import key_of
 from training.data.sample import Dataset, Sample
 from training.data.shards import encode_sample
 from training.data.spec import DataSpec, make_dataset
-from training.errors import BadSampleError
+from training.errors import BadSampleError, RecipeError
 from training.ingest.filters import FrameFilter
 from training.ingest.frames import Frame, shrink
 from training.ingest.settings import Settings
@@ -47,11 +47,16 @@ def plan_images(settings: Settings) -> tuple[list[ImagePlan], list[str]]:
     """Cut the sources into runs of at most a shard; returns them, and the sources' fingerprints.
 
     The last images of a source, in its order, are held out: of a folder of a film's frames, its end.
+
+    Raises:
+        RecipeError: a source is labelled by disparity; and as make_dataset.
+        DataError, MismatchError: as make_dataset.
     """
     plans, fingerprints = [], []
     _open.cache_clear()  # of what another run of this process saw
     for number, spec in enumerate(settings.images):
         dataset = _open(json.dumps(as_dict(spec)))
+        _check_labels(dataset, number)
         fingerprints.append(dataset.fingerprint)
         cut = len(dataset) - int(len(dataset) * settings.held_out_fraction)
         for split, first, last in ((TRAIN, 0, cut), (HELD_OUT, cut, len(dataset))):
@@ -59,6 +64,21 @@ def plan_images(settings: Settings) -> tuple[list[ImagePlan], list[str]]:
                 end = min(start + settings.shard_size, last)
                 plans.append(ImagePlan(spec, number, dataset.name, split, start, end))
     return plans, fingerprints
+
+
+def _check_labels(dataset: Dataset, number: int) -> None:
+    """Refuse what shards have no place for, by the first image that can be read: all of a source are labelled alike."""
+    for index in range(len(dataset)):
+        try:
+            sample = dataset[index]
+        except BadSampleError:
+            continue
+        if sample.disparity is not None:
+            raise RecipeError(
+                f'images-{number} ({dataset.name}): its labels are disparity, and shards hold depth only: they '
+                'would be lost. Name it in the recipe of the training itself'
+            )
+        return
 
 
 class ImageReader:
@@ -86,7 +106,7 @@ class ImageReader:
         if dropped:
             return Frame(topic, dropped, image=sample.image, measured=measured, where=where)
         key = key_of(f'{where}.')
-        sample = _resized(dataclasses.replace(sample, key=key, disparity=None), self._settings.max_size)
+        sample = _resized(dataclasses.replace(sample, key=key), self._settings.max_size)
         parts = encode_sample(sample, suffix=self._settings.encoding)
         return Frame(topic, '', self._plan.split, sample, parts, sample.image, measured, where)
 
@@ -102,8 +122,9 @@ def _resized(sample: Sample, most: int) -> Sample:
     if scale == 1.0:
         return sample
     depth, meta = sample.depth, dict(sample.meta)
-    if depth is not None:  # interpolation would invent surfaces across edges
-        depth = cv2.resize(depth, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    if depth is not None:
+        # Interpolation would invent surfaces across edges, and INTER_NEAREST shifts by up to half a pixel.
+        depth = cv2.resize(depth, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     if 'K' in meta:
         to_new = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2], [0, 0, 1]])
         meta['K'] = (to_new @ np.array(meta['K'])).tolist()

@@ -96,8 +96,8 @@ class Settings:
     seed: int = 0
     accept_license: bool = free(False)
     device: str = free('auto')
-    precision: Literal['auto', 'fp32', 'bf16', 'fp16', 'int8'] = free('fp32')
-    backend: Literal['auto', 'torch', 'torch-compile', 'openvino', 'onnxruntime'] = free('torch')
+    precision: Literal['auto', 'fp32', 'bf16', 'fp16', 'int8'] = 'fp32'
+    backend: Literal['auto', 'torch', 'torch-compile', 'openvino', 'onnxruntime'] = 'torch'
     workers: int = free(1)
 
     def __post_init__(self) -> None:

@@ -35,7 +35,7 @@ def run(settings: Settings) -> dict[str, Any]:
     is done is not read again. Numbers are not without gaps: each bag has a range of its own.
 
     Raises:
-        RecipeError: no bags and no images are named.
+        RecipeError: no bags and no images are named, or images that are labelled by disparity.
         DataError: a path leads to no bag; a bag lacks a topic, or a calibration that undistort needs; no bag can be
             read; not a single frame is kept for training.
         TrainingError: as of Run; a worker process died.

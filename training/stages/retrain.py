@@ -11,6 +11,7 @@ import dataclasses
 import logging
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,7 +124,7 @@ def _run(settings: Settings, current: Run) -> None:
     _log.info('4 of 4: evaluate')
     comparison = _comparison(settings, output)
     agreement = _agreement(comparison, output) if held_out else None
-    verdict = _evaluate(comparison, output, held_out)
+    verdict = _evaluate(comparison, output, ingested)
     with open(f'{output}/{STUDENT}/{MODEL}', 'rb') as trained, current.folder.writing(MODEL) as file:
         shutil.copyfileobj(trained, file)
     stages = {'ingest': ingested, 'label': labelled, 'student': learnt}
@@ -178,15 +179,24 @@ def _agreement(comparison: evaluate.Settings, output: str) -> Comparison:
             estimator.close()
 
 
-def _evaluate(comparison: evaluate.Settings, output: str, held_out: int) -> Verdict:
+def _evaluate(comparison: evaluate.Settings, output: str, ingested: Mapping[str, Any]) -> Verdict:
     """Against the metric depth in the log."""
-    if not held_out:
+    if not ingested[HELD_OUT]:
         return unknown('no frame of the log was held out: it is too short for ingest.held_out_block_s')
     if not ShardDataset(f'{output}/{SHARDS}', HELD_OUT).count('points.npy'):
-        return unknown(
-            'the held-out part of the log has no metric depth: record a depth image or a LiDAR cloud with it, and name '
-            'ingest.depth_topics or ingest.cloud_topics'
-        )
+        to_do = 'record a depth image or a LiDAR cloud with it, and name ingest.depth_topics or ingest.cloud_topics'
+        return unknown(f'the held-out part of the log has no metric depth: {_refused_depth(ingested) or to_do}')
     evaluate.run(comparison)
     found = Folder(comparison.output).read_json(RESULTS)['data'][_PROTOCOL]['comparisons'][NEW]
     return Verdict(found['verdict'], Comparison(**found).sentence())
+
+
+def _refused_depth(ingested: Mapping[str, Any]) -> str:
+    """Why ingest could not use depth that was in the log, with its topic; '' if nothing is known of such."""
+    for name, problems in ingested['problems'].items():
+        for problem in problems:
+            topic = problem.partition(': ')[0]
+            # Those of images have their own topics, and other images than bags' none.
+            if topic.startswith('/') and topic not in ingested['bags'][name]:
+                return problem
+    return ''

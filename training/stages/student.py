@@ -100,7 +100,7 @@ def prepare(settings: Settings) -> Task:
         inputs,
         licence=strictest_licence([network.source.licence, *_label_licences(settings.unlabelled)]),
         frozen=[] if frozen is None else [frozen],
-        validation=relative_validation(settings, network.multiple),
+        validation=relative_validation(settings, network.multiple, mask_sky=settings.mask_sky),
     )
 
 

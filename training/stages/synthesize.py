@@ -137,9 +137,7 @@ def run(settings: Settings) -> dict[str, Any]:
         OSError: the disk is full.
     """
     if missing := [name for name in ('trimesh', 'embreex') if find_spec(name) is None]:
-        raise TrainingError(
-            f"synthesize needs {' and '.join(missing)}: pip install 'depth_anything_ros[train]' (trimesh, embreex)"
-        )
+        raise TrainingError(f'synthesize needs {" and ".join(missing)}: pip install {" ".join(missing)}')
     from training.synthesis.library import Library  # noqa: PLC0415
     from training.synthesis.photos import Photos  # noqa: PLC0415
 

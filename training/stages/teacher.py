@@ -62,5 +62,5 @@ def prepare(settings: Settings) -> Task:
         TeacherObjective(settings.gradient_weight, settings.trim, settings.edge_weight),
         {'data': dataset.fingerprint, 'initial_weights': weights_fingerprint(network)},
         licence=network.source.licence,
-        validation=relative_validation(settings, network.multiple),
+        validation=relative_validation(settings, network.multiple, mask_sky=settings.mask_sky),
     )

@@ -23,11 +23,15 @@ _UNSET_QUATERNIONS = ((0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
 
 @dataclass(frozen=True)
 class Up:
-    """A direction in a frame at a time: unit vector (3,), away from the ground."""
+    """A direction in a frame at a time: unit vector (3,), away from the ground.
+
+    sigma_rad: standard deviation of its angle, so far as its source knows it.
+    """
 
     direction: np.ndarray
     frame_id: str
     stamp_ns: int
+    sigma_rad: float = 0.0
 
 
 def up_from_angles(pitch_rad: float, roll_rad: float) -> np.ndarray:
@@ -41,12 +45,14 @@ def up_from_angles(pitch_rad: float, roll_rad: float) -> np.ndarray:
     return np.array([-cos(pitch_rad) * sin(roll_rad), -cos(pitch_rad) * cos(roll_rad), -sin(pitch_rad)])
 
 
-def up_from_imu(message: Any, acceleration_tolerance: float) -> Up:
+def up_from_imu(message: Any, acceleration_tolerance: float, acceleration_sigma: float) -> Up:
     """Where up is in the frame of a sensor_msgs/Imu.
 
     Its orientation decides if it has one (REP 145: in a world whose z axis is up), else its acceleration, which at
-    rest is g upwards, if its length is within acceleration_tolerance, m/s^2, of g. Nobody knows which of the two is
-    wrong where they contradict each other.
+    rest is g upwards, if its length is within acceleration_tolerance, m/s^2, of g. The length hardly tells whether the
+    robot rests: 1 m/s^2 forward tilts it by 6 degrees and adds 0.05 m/s^2. So the angle is as uncertain as the robot's
+    own acceleration of standard deviation acceleration_sigma, m/s^2, makes it. Nobody knows which of the two is wrong
+    where they contradict each other.
 
     Raises EvidenceError.
     """
@@ -69,8 +75,10 @@ def up_from_imu(message: Any, acceleration_tolerance: float) -> Up:
                 f"the Imu message's orientation and its acceleration disagree by {np.degrees(angle):.0f} degrees on "
                 'where up is: one of them is not in the frame of the message, or is never filled in'
             )
-    direction = acceleration / length if oriented is None else oriented
-    return Up(direction, message.header.frame_id, stamp_ns(message))
+    if oriented is None:
+        sigma_rad = acceleration_sigma / STANDARD_GRAVITY
+        return Up(acceleration / length, message.header.frame_id, stamp_ns(message), sigma_rad)
+    return Up(oriented, message.header.frame_id, stamp_ns(message))
 
 
 def _up_from_orientation(message: Any) -> np.ndarray | None:

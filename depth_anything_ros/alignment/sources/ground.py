@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil, isfinite, pi, sqrt
+from math import ceil, hypot, isfinite, pi, sqrt
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,12 @@ class GroundSource:
         'For gravity = imu without orientation: by how much the length of the acceleration may differ from g, m/s^2.',
         between=(0.0, 10.0),
     )
-
+    acceleration_sigma: float = parameter(
+        0.5,
+        "For gravity = imu without orientation: standard deviation of the robot's own acceleration, m/s^2, which tilts "
+        'what is taken for up; goes into sigma.',
+        between=(0.0, 10.0),
+    )
     gravity_sigma_rad: float = parameter(
         0.01, 'Standard deviation of the gravity direction; goes into sigma.', between=(0.0, 1.0)
     )
@@ -98,6 +103,8 @@ class GroundSource:
             raise ValueError(f'min_share must be within 0.05 and 1, got {self.min_share}')
         if not self.acceleration_tolerance >= 0.0:
             raise ValueError(f'acceleration_tolerance must not be negative, got {self.acceleration_tolerance}')
+        if not self.acceleration_sigma >= 0.0:
+            raise ValueError(f'acceleration_sigma must not be negative, got {self.acceleration_sigma}')
 
     @property
     def topics(self) -> Mapping[str, str]:
@@ -110,7 +117,7 @@ class GroundSource:
 
     def read(self, topic: str, message: Any) -> Up:
         """Where up is in the IMU's frame; raises EvidenceError if the message does not tell."""
-        return up_from_imu(message, self.acceleration_tolerance)
+        return up_from_imu(message, self.acceleration_tolerance, self.acceleration_sigma)
 
     def measure(self, evidence: Up | None, view: View) -> Samples:
         """The pixels that show the floor; raises EvidenceError if there is none, and TransformError."""
@@ -131,7 +138,7 @@ class GroundSource:
             np.stack([columns, rows], axis=1)[floor],
             1.0 / inverse[floor],
             weights[floor],
-            shift_sigma=self.gravity_sigma_rad / height_m,
+            shift_sigma=hypot(self.gravity_sigma_rad, evidence.sigma_rad if evidence else 0.0) / height_m,
             scale_sigma=self.height_sigma_m / height_m,
         )
 

@@ -48,6 +48,11 @@ class RangeSource:
     """
 
     shift: float = parameter(0.0, 'Shift in 1/z = scale * disparity + shift, held, 1/m.', between=(-1e9, 1e9))
+    shift_sigma: float = parameter(
+        0.1,
+        'Standard deviation of the shift of a relative model, which no range measures, 1/m; goes into sigma.',
+        between=(0.0, 1e9),
+    )
     percentile: float = parameter(
         5.0, 'Share of the cone that may be disparity noise on the near side, percent.', between=(0.0, 50.0)
     )
@@ -98,7 +103,8 @@ class RangeSource:
         sigma = hypot(self.relative_sigma, evidence.range_sigma / evidence.range_m)
         # scale is proportional to 1/z - shift, so that is what the error of 1/z is a fraction of
         sigma *= inverse_depth[nearest] / (inverse_depth[nearest] - self.shift)
-        return Prior(float(scales[nearest]), float(sigma), self.shift)
+        guessed = self.shift_sigma if view.kind == 'disparity' else 0.0
+        return Prior(float(scales[nearest]), float(sigma), self.shift, common_shift_sigma=guessed)
 
     def _cap(self, echo: Echo, view: View) -> tuple[np.ndarray, np.ndarray]:
         """Inverse depth (N,) in 1/m of points of the cone's cap, and the disparity (N,) where the camera sees them."""
@@ -141,6 +147,9 @@ def _check_range(distance: float, nearest: float, farthest: float) -> None:
     if isinf(distance):
         where = 'farther than it can measure' if distance > 0.0 else 'too near to be measured'
         raise EvidenceError(f'the sensor says that the nearest thing is {where} ({distance:g})')
+    if distance == farthest > nearest:
+        # Many drivers say so where nothing came back. Taken for a distance it would bring all that is farther near.
+        raise EvidenceError(f'the range is max_range, {farthest:g} m: the nearest thing may be farther')
     if nearest == farthest:
         raise EvidenceError(
             f'the sensor has min_range = max_range = {nearest:g}: it says whether something is nearer, not how near'

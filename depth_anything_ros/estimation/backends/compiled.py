@@ -7,12 +7,12 @@ from functools import partial
 from threading import Lock
 
 import torch
-from cachetools import LRUCache
 
 from depth_anything_ros.estimation.backends.interface import Backend, CachingCompiler, Compiler, Run, first_accurate
 from depth_anything_ros.estimation.backends.preparation import Preparation
 from depth_anything_ros.estimation.backends.torch_backends import forward
 from depth_anything_ros.estimation.errors import BackendUnavailableError
+from depth_anything_ros.lru import LRUDict
 from depth_anything_ros.network import DepthAnything
 
 _log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class CompiledBackend:
         self.precision, self.reason, self.parallel = compiler.precisions[0], reason, compiler.parallel
         self._compiler = compiler
         self._reference = forward(network.to(compiler.device).eval(), compiler.device, 'fp32')
-        self._runs: LRUCache[tuple[int, ...], tuple[str, Run]] = LRUCache(_COMPILED_SIZES)
+        self._runs: LRUDict[tuple[int, ...], tuple[str, Run]] = LRUDict(_COMPILED_SIZES)
         self._lock = Lock()
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,8 +39,8 @@ class OnnxRuntimeCompiler:
             import onnxruntime  # noqa: PLC0415 - optional
         except ImportError as error:
             raise BackendUnavailableError(
-                "ONNX Runtime is not installed: pip install 'depth_anything_ros[onnx]' (with CUDA: onnxruntime-gpu "
-                'in place of its onnxruntime)'
+                'ONNX Runtime is not installed: pip install onnx onnxscript onnxruntime (with CUDA: onnxruntime-gpu '
+                'in place of onnxruntime)'
             ) from error
         require_onnx()
         kind = target.tensors.type
@@ -87,7 +88,7 @@ class OnnxRuntimeCompiler:
 
     def is_prepared(self, shape: tuple[int, ...]) -> bool:
         """See CachingCompiler."""
-        return self._artefacts.path(shape, self.precisions[0]).is_file()
+        return os.path.isfile(self._artefacts.path(shape, self.precisions[0]))
 
     def prepare(self, shape: tuple[int, ...]) -> None:
         """See CachingCompiler."""

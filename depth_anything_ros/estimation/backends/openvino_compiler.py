@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable
 from functools import partial
@@ -76,8 +77,9 @@ class OpenVinoCompiler:
         if self._device == 'CPU':
             # A thread bound to a core waits there for whatever else runs on it, and all others then wait for that one.
             hints['ENABLE_CPU_PINNING'] = False
-        model = unpack_openvino(self._content(shape, precision))
+        content = self._content(shape, precision)
         try:
+            model = unpack_openvino(content)
             return openvino_core().compile_model(model, self._device, hints)
         except RuntimeError as error:
             reason = str(error).strip().rsplit('\n', 1)[-1]
@@ -87,7 +89,7 @@ class OpenVinoCompiler:
 
     def is_prepared(self, shape: tuple[int, ...]) -> bool:
         """See CachingCompiler."""
-        return self._artefacts.path(shape, _stored(self.precisions[0])).is_file()
+        return os.path.isfile(self._artefacts.path(shape, _stored(self.precisions[0])))
 
     def prepare(self, shape: tuple[int, ...]) -> None:
         """See CachingCompiler."""

@@ -6,14 +6,21 @@ import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
+from threading import Event
 
 import torch
-from cachetools import LRUCache
 from torch import nn
 
 from depth_anything_ros.estimation.backends.interface import LIMITS, Run, deviation, first_accurate
-from depth_anything_ros.estimation.devices import Target, choose_precisions, cpu_computes_bf16, has_cpp_compiler
+from depth_anything_ros.estimation.devices import (
+    Target,
+    choose_precisions,
+    cpu_computes_bf16,
+    has_cpp_compiler,
+    release_memory,
+)
 from depth_anything_ros.estimation.errors import BackendUnavailableError, PrecisionUnavailableError
+from depth_anything_ros.lru import LRUDict
 
 _log = logging.getLogger(__name__)
 
@@ -23,6 +30,8 @@ _WARM_UP_RUNS = 3
 # Pictures of many sizes would pay for each capture and see no second frame.
 RUNS_BEFORE_CAPTURE = 3
 _GRAPHS = 4
+# Torch's allocator goes on waiting for the end of a capture that failed, and others fail of that.
+_capture_failed = Event()
 
 
 def torch_precisions(precision: str, device: torch.device) -> tuple[str, ...]:
@@ -103,16 +112,26 @@ class GraphBackend(EagerBackend):
     """Torch on CUDA: an image size that comes again and again is captured as a graph, up to a few of them.
 
     Replayed, a graph costs the processor one call. Its kernels are those of the eager run, so that results do not
-    depend on when it was captured.
+    depend on when it was captured. Where the GPU's memory is full, the graphs give back theirs.
     """
 
     def __init__(self, network: nn.Module, target: Target, precision: str, reason: str) -> None:
         super().__init__(network, target, precision, reason)
-        self._graphs: LRUCache[tuple[int, ...], Run] = LRUCache(_GRAPHS)
+        self._graphs: LRUDict[tuple[int, ...], Run] = LRUDict(_GRAPHS)
         self._last, self._repeats = (), 0
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """Run; a capture, tens of milliseconds, happens after the third batch of a shape in a row."""
+        try:
+            return self._replayed_or_run(batch)
+        except torch.cuda.OutOfMemoryError:
+            _log.info('%s has too little memory: the CUDA graphs give back theirs', self.device)
+        # Not in the handler: the error holds the tensors of the call as long as it lives.
+        self.close()
+        release_memory(self.device)
+        return self._replayed_or_run(batch)
+
+    def _replayed_or_run(self, batch: torch.Tensor) -> torch.Tensor:
         shape = tuple(batch.shape)
         if shape in self._graphs:
             return self._graphs[shape](batch)
@@ -125,6 +144,7 @@ class GraphBackend(EagerBackend):
     def close(self) -> None:
         """Give the graphs' memory back."""
         self._graphs.clear()
+        self._last, self._repeats = (), 0
 
 
 class InductorCompiler:
@@ -166,14 +186,19 @@ class InductorCompiler:
 def captured(run: Callable[..., torch.Tensor], *inputs: torch.Tensor, limit: float) -> Callable[..., torch.Tensor]:
     """A graph of the run for inputs of these shapes.
 
-    The run itself, with a warning in the log, where there can be none, or it deviates by more than the limit.
+    The run itself, with a warning in the log, where there can be none, or it deviates by more than the limit. After one
+    that could not be captured no other is tried in this process.
     """
+    if _capture_failed.is_set():
+        return run
     try:
         graph = CapturedGraph(run, *inputs)
         found = deviation(graph(*inputs).float(), run(*inputs).float())
         problem = '' if found <= limit else f'it differs by {found:.2%} from what it repeats'
     except RuntimeError as error:
-        problem = str(error).split('\n', 1)[0]
+        _capture_failed.set()
+        reason = str(error).split('\n', 1)[0]
+        problem = f'{reason}; nor for anything else from now on'
     if problem:
         _log.warning('no CUDA graph for %s, which is slower: %s', tuple(inputs[0].shape), problem)
         return run
@@ -189,14 +214,19 @@ class CapturedGraph:
         with torch.cuda.device(inputs[0].device):
             present, side = torch.cuda.current_stream(), torch.cuda.Stream()
             side.wait_stream(present)
+            self._graph = torch.cuda.CUDAGraph()
+            # Around the capture too: after one that fails, torch's own context does not put the stream back.
             with torch.cuda.stream(side):
                 for _ in range(_WARM_UP_RUNS):
                     run(*self._inputs)
-            present.wait_stream(side)
-            self._graph = torch.cuda.CUDAGraph()
-            # Other threads may use the GPU for other things meanwhile.
-            with torch.cuda.graph(self._graph, capture_error_mode='thread_local'):
-                self._output = run(*self._inputs)
+                present.wait_stream(side)
+                # Torch's own stream is one for the whole process, on the device that was the first to capture. Other
+                # threads may use the GPU for other things meanwhile.
+                with torch.cuda.graph(self._graph, stream=side, capture_error_mode='thread_local'):
+                    self._output = run(*self._inputs)
+            with torch.inference_mode():
+                # What no run says, so that a graph of nothing is not taken for one of the run.
+                self._output.fill_(torch.nan if self._output.is_floating_point() else 255)
 
     def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Replay; the result is a copy, since the next replay writes into the same memory."""

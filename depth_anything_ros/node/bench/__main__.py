@@ -3,7 +3,7 @@
 Run with a JSON object: the node's model, checkpoint, accept_license, device, precision, backend and input_size; the
 image's size [width, height]; rate_hz; and for how many seconds. Prints a JSON object: sent and answered frames,
 latency_ms from the stamp to depth and to points, the node's own counts, CPU cores and memory_mib in equal slices of
-the time, and the latency of each slice.
+the time, and the latency of each slice. Whoever runs it holds its standard input open until then: it ends with that.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Event, Thread
 from time import monotonic
 from typing import Any
 
@@ -33,6 +34,7 @@ _START_TIMEOUT_S = 180.0
 _WARM_UP_FRAMES = 10
 _SLICES = 10
 _BYTES_A_MIB = 1024 * 1024
+_STDIN = 0
 _TOPICS = {'depth': ('depth/image_rect', Image), 'points': ('points', PointCloud2)}
 # The node's names for what became of a frame, and ours.
 _COUNTS = {
@@ -72,6 +74,33 @@ class Subscriber(Node):
                 self.counts = {ours: int(values[theirs]) for theirs, ours in _COUNTS.items()}
 
 
+class Trial:
+    """A subscriber at work, for as long as there is a node, and somebody who wants to know."""
+
+    class Ended(Exception):
+        """There is no more of it to measure; the message says why."""
+
+    def __init__(self, subscriber: Subscriber, executor: SingleThreadedExecutor, node: subprocess.Popen) -> None:
+        self.subscriber = subscriber
+        self.node = node
+        self._executor = executor
+        self._abandoned = Event()
+        Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        # Not sys.stdin: its lock, held by a thread that waits, makes the interpreter abort when it ends.
+        os.read(_STDIN, 1)
+        self._abandoned.set()
+
+    def spin(self) -> None:
+        """Take what has come, or wait for it a moment; raises Ended."""
+        self._executor.spin_once(timeout_sec=0.1)
+        if self.node.poll() is not None:
+            raise self.Ended(f'the node ended with code {self.node.returncode}')
+        if self._abandoned.is_set():
+            raise self.Ended('stopped, since whoever started it is gone')
+
+
 def main() -> int:
     """Measure; 0 if the node answered."""
     options = json.loads(sys.argv[1])
@@ -88,10 +117,13 @@ def main() -> int:
         node = stack.enter_context(module_process('depth_anything_ros.node.main', *arguments, stdout=sys.stderr))
         camera = 'depth_anything_ros.node.bench.camera'
         stack.enter_context(module_process(camera, sys.argv[1], stdout=sys.stderr))
-        if not _answered(subscriber, executor, node, _WARM_UP_FRAMES):
-            print(f'the node did not answer within {_START_TIMEOUT_S:g} s: {subscriber.counts}', file=sys.stderr)
+        trial = Trial(subscriber, executor, node)
+        try:
+            _warm_up(trial)
+            print(json.dumps(_measure(trial, options['seconds'])))
+        except Trial.Ended as error:
+            print(f'{__package__}: {error}', file=sys.stderr)
             return 1
-        print(json.dumps(_measure(subscriber, executor, node, options['seconds'])))
     return 0
 
 
@@ -102,29 +134,27 @@ def _node_arguments(options: dict[str, Any]) -> list[str]:
     return ['--ros-args', *parameter_arguments({name: options[name] for name in names} | metres)]
 
 
-def _answered(subscriber: Subscriber, executor: SingleThreadedExecutor, node: subprocess.Popen, frames: int) -> bool:
+def _warm_up(trial: Trial) -> None:
     deadline = monotonic() + _START_TIMEOUT_S
-    while min(map(len, subscriber.arrivals.values())) < frames:
-        executor.spin_once(timeout_sec=0.2)
-        if node.poll() is not None or monotonic() > deadline:
-            return False
-    return True
+    while min(map(len, trial.subscriber.arrivals.values())) < _WARM_UP_FRAMES:
+        trial.spin()
+        if monotonic() > deadline:
+            raise Trial.Ended(f'the node did not answer within {_START_TIMEOUT_S:g} s: {trial.subscriber.counts}')
 
 
-def _measure(
-    subscriber: Subscriber, executor: SingleThreadedExecutor, node: subprocess.Popen, seconds: float
-) -> dict[str, Any]:
+def _measure(trial: Trial, seconds: float) -> dict[str, Any]:
+    subscriber, pid = trial.subscriber, trial.node.pid
     before = dict(subscriber.counts)
     subscriber.sent.clear()
     for arrivals in subscriber.arrivals.values():
         arrivals.clear()
-    start, cpu, slices = monotonic(), _cpu_seconds(node.pid), []
+    start, cpu, slices = monotonic(), _cpu_seconds(pid), []
     for number in range(1, _SLICES + 1):
         seen = {name: len(arrivals) for name, arrivals in subscriber.arrivals.items()}
         while monotonic() < start + seconds * number / _SLICES:
-            executor.spin_once(timeout_sec=0.1)
+            trial.spin()
         new = {name: arrivals[seen[name] :] for name, arrivals in subscriber.arrivals.items()}
-        slices.append({'latency_ms': _latencies(new), 'memory_mib': _memory_mib(node.pid)})
+        slices.append({'latency_ms': _latencies(new), 'memory_mib': _memory_mib(pid)})
     elapsed = monotonic() - start
     answered = len(subscriber.arrivals['depth'])
     return {
@@ -133,7 +163,7 @@ def _measure(
         'answered_hz': answered / elapsed,
         'latency_ms': _latencies(subscriber.arrivals),
         'counts': {name: count - before.get(name, 0) for name, count in subscriber.counts.items()},
-        'cpu_cores': (_cpu_seconds(node.pid) - cpu) / elapsed,
+        'cpu_cores': (_cpu_seconds(pid) - cpu) / elapsed,
         'memory_mib': [part['memory_mib'] for part in slices],
         'slices': slices,
     }

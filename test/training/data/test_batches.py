@@ -185,6 +185,19 @@ def test_too_many_bad_samples_end_the_training_with_an_example():
     assert len(list(batches(steps=60, bad=range(10)))) == 60
 
 
+def test_bad_samples_that_chance_puts_first_do_not_end_a_training_and_a_greater_share_of_them_does():
+    def load(bad=()):
+        return Batches([Stream('a', Noise(5000, bad), 8, WEAK)], 7, 75)
+
+    seen = [int(key[1:]) for batch in load() for key in batch.streams['a'].keys]
+    # 2 % of what is seen so far, and 0.2 % of the data set.
+    loading = load(seen[::50])
+    assert len(list(loading)) == 75
+    assert (len(loading.skipped), loading.loaded) == (12, 600)
+    with pytest.raises(DataError, match='more than max_bad_fraction'):
+        list(load(range(0, 5000, 20)))
+
+
 @pytest.mark.parametrize('workers', [0, 1])
 def test_a_data_set_of_bad_samples_alone_and_lost_files_end_it_at_once(workers):
     for dataset, cause in ((Noise(30, bad=range(30)), '20 samples in a row'), (Noise(30, lost=True), 'no such file')):

@@ -2,9 +2,11 @@
 
 import cv2
 import numpy as np
+import pytest
 
 from training.data import ShardDataset
 from training.data.spec import DataSpec
+from training.errors import RecipeError
 from training.ingest import images as ingest_images
 from training.stages import ingest
 
@@ -57,3 +59,30 @@ def test_a_source_is_listed_once_and_not_for_each_shard(tmp_path, monkeypatch):
     # Another run sees what has changed since.
     (tmp_path / 'source' / f'{CORRUPT:03d}.jpg').unlink()
     assert ingest.run(settings(listed[0], tmp_path / 'two'))['frames'] == IMAGES - 1
+
+
+def columns(folder, **options):
+    """A source of one image whose grey values, and whose depth or disparity, are the numbers of the columns."""
+    numbers = np.tile(np.arange(252, dtype=np.uint8), (168, 1))
+    for name in ('images', 'depth'):
+        (folder / name).mkdir(parents=True)
+    cv2.imwrite(str(folder / 'images/a.png'), np.repeat(numbers[..., None], 3, 2))
+    np.save(folder / 'depth/a.npy', numbers.astype(np.float32))
+    return DataSpec('folder', str(folder), options=options)
+
+
+def test_depth_that_is_shrunk_stays_in_register_with_its_image(tmp_path):
+    spec = columns(tmp_path / 'source')
+    shrinking = {'max_size': 56, 'encoding': 'png', 'min_sharpness': 0.0, 'held_out_fraction': 0.0}
+    ingest.run(settings(spec, tmp_path / 'shards', **shrinking))
+    sample = ShardDataset(tmp_path / 'shards')[0]
+    assert sample.image.shape == (56, 84, 3)
+    # In columns of the original, of which one of the shrunk image has three.
+    assert np.abs(sample.depth - sample.image[..., 0]).max() < 0.5
+
+
+def test_labels_that_shards_cannot_hold_are_refused_before_the_work(tmp_path):
+    spec = columns(tmp_path / 'source', kind='disparity')
+    with pytest.raises(RecipeError, match=r'images-0 \(folder\): its labels are disparity'):
+        ingest.run(settings(spec, tmp_path / 'shards'))
+    assert not (tmp_path / 'shards').exists()

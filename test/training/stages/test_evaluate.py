@@ -126,6 +126,13 @@ def test_other_weights_are_another_run(settings, place):
         evaluate.run(changed)
 
 
+def test_another_precision_or_backend_is_another_run(settings):
+    evaluate.run(settings(['one'], ['robot'], pictures=0))
+    for name, value in (('precision', 'int8'), ('backend', 'openvino')):
+        with pytest.raises(MismatchError, match=f'{name} was'):
+            evaluate.run(settings(['one'], ['robot'], pictures=0, **{name: value}))
+
+
 def test_another_protocol_is_another_run(settings, tmp_path):
     path = tmp_path / 'mine.yaml'
     text = 'data: {type: shards}\nmax_depth: 80.0\n'

@@ -86,7 +86,7 @@ def test_the_manifest_names_the_teacher_and_its_licence(tmp_path, teacher):
     assert manifest['teacher'] == {'name': str(teacher), 'fingerprint': manifest['inputs']['teacher']}
 
 
-def test_other_shards_or_another_teacher_are_refused_in_the_same_folder(tmp_path, teacher):
+def test_other_shards_another_teacher_or_precision_are_refused_in_the_same_folder(tmp_path, teacher):
     first = images_of(tmp_path / 'shards', 2)
     label.run(settings_of(first, tmp_path / 'labels', teacher))
     with pytest.raises(MismatchError, match='shards'):
@@ -95,6 +95,9 @@ def test_other_shards_or_another_teacher_are_refused_in_the_same_folder(tmp_path
     checkpoints.save(initial_network('lite0', 'random', seed=1), other)
     with pytest.raises(MismatchError, match='teacher'):
         label.run(settings_of(first, tmp_path / 'labels', other))
+    for name, value in (('precision', 'bf16'), ('backend', 'openvino')):
+        with pytest.raises(MismatchError, match=f'{name} was'):
+            label.run(settings_of(first, tmp_path / 'labels', teacher, **{name: value}))
 
 
 def test_a_corrupt_jpeg_costs_its_own_label_only_and_is_counted(tmp_path, teacher):

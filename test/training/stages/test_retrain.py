@@ -46,11 +46,19 @@ def test_a_bag_becomes_a_checkpoint_and_a_verdict_in_numbers(tmp_path, networks,
     assert any(not torch.equal(a, b) for a, b in zip(new.parameters(), old.parameters(), strict=True))
 
 
-def test_nothing_is_claimed_of_a_log_without_metric_depth(tmp_path, networks):
-    bag = record(tmp_path / 'bag', with_depth=False)
+@pytest.mark.parametrize(
+    ('depth', 'said'),
+    [
+        ({'with_depth': False}, 'record a depth image or a LiDAR cloud'),
+        ({'depth_frame': 'depth'}, "/depth: the depth image is in frame 'depth'"),
+    ],
+    ids=['none', 'not registered'],
+)
+def test_nothing_is_claimed_of_a_log_without_metric_depth(tmp_path, networks, depth, said):
+    bag = record(tmp_path / 'bag', **depth)
     manifest = retrain.run(settings_of(bag, tmp_path / 'new', networks, ()))
     assert manifest['verdict'] == 'unknown'
-    assert 'record a depth image or a LiDAR cloud' in (tmp_path / 'new' / 'report.md').read_text()
+    assert said in (tmp_path / 'new' / 'report.md').read_text()
     assert manifest['agreement_with_teacher']['metric'] == 'teacher_disagreement'
 
 

@@ -1,13 +1,16 @@
 """The teacher: labelled images in, a network out that knows more than it did."""
 
+import numpy as np
+import pytest
 import torch
 
 from depth_anything_ros import checkpoints
 from depth_anything_ros.network import weights_fingerprint
+from training.data import Sample
 from training.data.spec import DataSpec
 from training.initial import initial_network
 from training.optimization import checkpoint_blocks
-from training.stages import teacher
+from training.stages import student, teacher
 
 
 def settings_of(shards, output, **changes):
@@ -54,3 +57,25 @@ def test_blocks_under_gradient_checkpointing_run_again_in_the_backward_pass():
     checkpoint_blocks(network)
     network(torch.randn(1, 3, 28, 42)).sum().backward()
     assert calls == ['attention', 'attention']
+
+
+@pytest.mark.parametrize('mask_sky', [False, True])
+def test_validation_takes_the_sky_as_the_training_does(small_shards, mask_sky):
+    shards, labels = small_shards
+    validation = [DataSpec('shards', str(shards))]
+    small = {
+        'architecture': 'lite0',
+        'encoder': 'random',
+        'size': [32, 64],
+        'validation': validation,
+        'mask_sky': mask_sky,
+    }
+    taught = teacher.Settings(**small, data=validation)
+    learnt = student.Settings(**small, unlabelled=[DataSpec('shards', str(shards), labels=str(labels))])
+    depth = np.full((32, 64), 5.0, np.float32)
+    depth[:16] = np.inf
+    sample = Sample('a', np.zeros((32, 64, 3), np.uint8), depth=depth)
+    for task in (teacher.prepare(taught), student.prepare(learnt)):
+        known = task.validation.view(sample, np.random.default_rng(0)).mask
+        assert known[16:].all()
+        assert (known[:16] == (not mask_sky)).all()

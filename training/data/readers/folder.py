@@ -18,7 +18,8 @@ from training.recipe import free
 class FolderReader(Reader):
     """Images below one folder, their depth below another under the same relative name but for the suffix.
 
-    Depth is PNG of 8 or 16 bits, .npy, EXR, PFM or .dpt. An image without depth is a bad sample.
+    Depth is PNG of 8 or 16 bits, .npy, EXR, PFM or .dpt. An image without depth is a bad sample. The images
+    of one folder are of one `scene`: they may be a video's frames, so comparisons of networks take them for neighbours.
 
     split: a folder below the path that holds the two folders; '' if they are in the path itself.
     """
@@ -73,7 +74,7 @@ class FolderReader(Reader):
         name, content = self.depth_file(item)
         values = DECODERS[_suffix(name)](name, content)
         values = np.where(values == self.options.invalid, np.nan, values * self.options.scale)
-        return self.sample(item, self.image(item), **{self.options.kind: values})
+        return self.sample(item, self.image(item), **{self.options.kind: values}, scene=os.path.dirname(item.image))
 
     def _by_stem(self, folder: str, suffixes: Iterable[str]) -> list[tuple[str, str]]:
         top = '/'.join(part for part in (self.split, folder.strip('/')) if part)

@@ -27,6 +27,7 @@ class LidarImages(Reader):
     The text has lines `K:` (9 numbers, intrinsics in pixels, row by row, the centre of the first pixel 0), `D:` (4 or
     more, OpenCV's distortion; none for a rectified image) and `T:` (12, rotation and translation in metres from the
     LiDAR's axes to the camera's, row by row). Points are projected into the image as it is, with its distortion.
+    Those of one folder are of one `scene`, as of FolderReader.
     """
 
     name = 'lidar'
@@ -56,7 +57,8 @@ class LidarImages(Reader):
             raise BadSampleError('no point of the sweep is in the image')
         # The matrix alone is not true of an image with distortion.
         matrix = None if camera.distortion else camera_matrix(camera.fx, camera.fy, camera.cx, camera.cy)
-        return dataclasses.replace(self.sample(item, image, K=matrix), points=seen.astype(np.float32))
+        sample = self.sample(item, image, K=matrix, scene=os.path.dirname(item.image) or '.')
+        return dataclasses.replace(sample, points=seen.astype(np.float32))
 
     def _calibration(self, name: str, size: tuple[int, int]) -> tuple[CameraModel, np.ndarray]:
         values = {}

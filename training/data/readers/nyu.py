@@ -72,7 +72,7 @@ class Nyu(Reader):
         try:
             import h5py  # noqa: PLC0415 - optional
         except ImportError as error:
-            raise TrainingError("reading NYU needs h5py: pip install 'depth_anything_ros[train]'") from error
+            raise TrainingError('reading NYU needs h5py: pip install h5py') from error
         name = self.options.file
         with self.folder.open(name) as content:
             try:

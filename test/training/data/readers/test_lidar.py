@@ -31,6 +31,7 @@ def test_points_are_projected_and_those_outside_left_out(layout, encoding):
     assert np.allclose(dataset[0].points, [[16, 12, 10], [11, 14, 8]])
     assert dataset[0].depth is None
     assert dataset[0].meta['K'] == [[20, 0, 16], [0, 20, 12], [0, 0, 1]]
+    assert dataset[0].meta['scene'] == 'day'
 
 
 def test_the_lens_moves_points_and_its_polynomial_brings_none_back_from_outside(layout):

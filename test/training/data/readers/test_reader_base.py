@@ -11,6 +11,7 @@ from training.data.readers import READERS
 from training.data.readers.base import Reader, camera_matrix, key_of
 from training.data.readers.folder import FolderReader
 from training.errors import BadSampleError, DataError, RecipeError
+from training.evaluation.sequences import sequence_of
 
 DEPTH = np.linspace(1, 20, 24 * 32, dtype=np.float32).reshape(24, 32)
 
@@ -42,9 +43,16 @@ def test_image_and_depth_are_matched_by_name_at_any_depth_of_folders(layout):
     assert np.abs(found.image.astype(int) - image).mean() < 60  # JPEG of noise
     assert np.allclose(found.depth, DEPTH, atol=0.001)
     assert np.allclose(data[1].depth, DEPTH / 1000)
-    assert found.meta == {'source': 'folder'}
+    assert found.meta == {'source': 'folder', 'scene': 'images/walk 1'}
     with pytest.raises(IndexError):
         data[2]
+
+
+def test_images_of_one_folder_are_neighbours_and_those_of_another_are_not(layout):
+    fill(layout, ('hall/a', 'hall/b', 'yard/a'))
+    data = FolderReader(layout.root)
+    first, second, other = (sequence_of(data[index]) for index in range(3))
+    assert first == second != other != ''
 
 
 def test_invalid_numbers_become_nan_infinity_stays_the_sky_and_a_split_is_a_folder(layout):

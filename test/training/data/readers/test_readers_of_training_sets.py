@@ -112,6 +112,23 @@ def test_vkitti2_is_in_centimetres_and_its_far_plane_is_the_sky(layout):
         VirtualKitti2(layout.root, cameras=['Camera_2'])
 
 
+def test_vkitti2_takes_the_images_of_a_list_from_another_machine(layout):
+    for variant in ('clone', 'fog'):
+        for number in (0, 1):
+            frames = f'Scene20/{variant}/frames'
+            layout.image(f'{frames}/rgb/Camera_0/rgb_{number:05d}.jpg')
+            layout.png(f'{frames}/depth/Camera_0/depth_{number:05d}.png', np.full((24, 32), 100 + number, np.uint16))
+    above = '/mnt/bn/vKitti2/Scene20/fog/frames'
+    layout.text('train.txt', f'{above}/rgb/Camera_0/rgb_00001.jpg {above}/depth/Camera_0/depth_00001.png')
+    data = VirtualKitti2(layout.root, list='train.txt')
+    assert keys(data) == ['Scene20/fog/frames/rgb/Camera_0/rgb_00001']
+    assert np.allclose(data[0].depth, 1.01)
+    assert data[0].meta['scene'] == 'Scene20/fog/Camera_0'
+    layout.text('other.txt', 'fog/rgb_00001.jpg')
+    with pytest.raises(DataError, match=r'other.txt: a line names no image of Virtual KITTI 2: .fog/rgb_00001.jpg'):
+        VirtualKitti2(layout.root, list='other.txt')
+
+
 # TartanAir
 
 

@@ -1,0 +1,65 @@
+"""Which CameraInfo belongs to a frame."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from depth_anything_ros.geometry import CameraInfoError, Cameras
+
+SIZE = 60, 80
+
+
+def header(stamp_ns):
+    return SimpleNamespace(stamp=SimpleNamespace(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9), frame_id='optical')
+
+
+def camera_info(stamp_ns, focal=50.0):
+    height, width = SIZE
+    return SimpleNamespace(
+        header=header(stamp_ns),
+        width=width,
+        height=height,
+        distortion_model='plumb_bob',
+        d=np.zeros(5),
+        k=np.array([focal, 0, 40.0, 0, focal, 30.0, 0, 0, 1]),
+        r=np.eye(3).ravel(),
+        p=np.array([focal, 0, 40.0, 0, 0, focal, 30.0, 0, 0, 0, 1, 0]),
+        binning_x=0,
+        binning_y=0,
+        roi=SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0, do_rectify=False),
+    )
+
+
+@pytest.fixture
+def cameras():
+    return Cameras('/camera_info', rectified=False)
+
+
+def focal_of(cameras, stamp_ns, *, exact):
+    return cameras.find(header(stamp_ns), SIZE, SIZE, exact=exact).model.fx
+
+
+@pytest.mark.parametrize('exact', [False, True])
+def test_a_frame_that_was_long_in_work_still_finds_its_own(cameras, exact):
+    # At 60 Hz, and a network that takes 10 s.
+    stamps = [index * 10**9 // 60 for index in range(600)]
+    for index, stamp in enumerate(stamps):
+        cameras.add(camera_info(stamp, focal=100.0 + index))
+    assert focal_of(cameras, stamps[0], exact=exact) == 100.0
+    assert focal_of(cameras, stamps[-1], exact=exact) == 699.0
+
+
+def test_the_latest_serves_where_none_has_the_stamp_unless_it_must_be_exact(cameras):
+    assert not cameras.heard
+    with pytest.raises(CameraInfoError, match='no CameraInfo on /camera_info'):
+        focal_of(cameras, 5, exact=False)
+    # The latest is what came last, which need not have the highest stamp.
+    for stamp, focal in ((5, 50.0), (9, 60.0), (5, 70.0)):
+        cameras.add(camera_info(stamp, focal))
+    assert cameras.heard
+    assert focal_of(cameras, 7, exact=False) == 70.0
+    assert focal_of(cameras, 9, exact=False) == 60.0
+    assert focal_of(cameras, 5, exact=True) == 70.0
+    with pytest.raises(CameraInfoError, match='stamp of the image'):
+        focal_of(cameras, 7, exact=True)
