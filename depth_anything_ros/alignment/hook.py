@@ -69,7 +69,8 @@ class Prior:
     def __post_init__(self) -> None:
         """Raises EvidenceError for numbers that no knowledge has."""
         deviations = (self.scale_sigma, self.shift_sigma, self.common_shift_sigma)
-        if not (all(map(isfinite, (self.scale, self.shift, *deviations))) and self.scale > 0.0 <= min(deviations)):
+        finite = all(map(isfinite, (self.scale, self.shift, *deviations)))
+        if not (finite and self.scale > 0.0 and min(deviations) >= 0.0):
             raise EvidenceError(f'expected a positive scale, and deviations that are not negative, got {self}')
 
 

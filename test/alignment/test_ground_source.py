@@ -350,6 +350,22 @@ def test_without_orientation_the_acceleration_at_rest_tells_up(make_header, chan
     assert depth_error_with_imu(imu_message(make_header, **changes)) < 1e-4
 
 
+def test_sigma_covers_what_accelerating_tilts_where_there_is_no_orientation(make_header):
+    forward = rigid_matrix((0, 0, 0), LEVEL_FROM_IMU)[0, :3]
+    message = imu_message(make_header, covariance=-1.0, acceleration=9.81 * UP_IN_IMU + 0.7 * forward)
+    to_camera = np.linalg.inv(base_from_camera()) @ rigid_matrix((0, 0, 0), LEVEL_FROM_IMU)
+    view, depth = tilted_view(Frames(imu_link=to_camera))
+
+    def covered(**parameters):
+        aligner = Aligner(GroundSource(gravity='imu', height_m=1.2, **parameters))
+        aligner.add_message('imu', message)
+        frame = aligner.align(view)
+        return np.mean((np.abs(frame.depth - depth) < 2.0 * frame.sigma())[(depth > 3.0) & (depth < 8.0)])
+
+    assert covered() > 0.95
+    assert covered(acceleration_sigma=0.0) < 0.1
+
+
 def test_an_orientation_that_nobody_filled_in_does_not_mean_level(make_header):
     """The default of ROS 2 is the identity."""
     assert depth_error_with_imu(imu_message(make_header, (0.0, 0.0, 0.0, 1.0), covariance=0.0)) < 1e-4
