@@ -42,8 +42,8 @@ class Alignment:
     noise: standard deviation of a single pixel's inverse depth as (absolute in 1/m, fraction of itself).
     rmse: root mean square residual of the inliers in inverse depth, 1/m.
     relative_rmse: the same in depth, as a fraction of the measured depth.
-    explained: 1 - median |residual| / median |inverse depth - its median|, over all samples, 1 is perfect, 0 is
-    no better than a constant.
+    explained: 1 - mean |residual| / mean |inverse depth - its median|, over the 80 % of the samples that it fits best.
+    1 is perfect, 0 is no better than a constant.
     inliers, samples: how many samples agreed, of how many.
     condition: condition number of the fit's design matrix, columns scaled to one length; large: one depth only.
     stamp_ns: time of the evidence in nanoseconds, None for a constant that does not age.

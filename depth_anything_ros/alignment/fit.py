@@ -21,6 +21,8 @@ _HYPOTHESES = 128
 _JUDGES = 200
 # A quantile below the median still finds the majority where chance made it less than a half.
 _QUANTILE = 0.4
+# Of the samples, when it is asked what a fit explains: fewer favour the fit, more let wrong samples decide.
+_LOOKED_AT = 0.8
 # Of |x| for a Gaussian of standard deviation 1.
 _QUANTILE_TO_SIGMA = 1.0 / 0.5244
 _MEDIAN_TO_SIGMA = 1.4826
@@ -295,7 +297,6 @@ def _result(d, q, w, some, line: _Line, noise_model, cutoff, independent, max_sc
         )
     positive = inlier & (predicted > 0.0)
     ratio = q[positive] / predicted[positive] - 1.0
-    constant = _quantile(np.abs(q[some] - _quantile(q[some], 0.5)), 0.5)
     return Alignment(
         scale=line.scale,
         shift=line.shift,
@@ -303,12 +304,21 @@ def _result(d, q, w, some, line: _Line, noise_model, cutoff, independent, max_sc
         noise=noise_model,
         rmse=float(np.sqrt(np.mean(residual[inlier] ** 2))),
         relative_rmse=float(np.sqrt(np.mean(ratio**2))) if ratio.size else nan,
-        explained=1.0 - _quantile(residual[some], 0.5) / constant if constant > 0.0 else 0.0,
+        explained=_explained(q[some], residual[some]),
         inliers=inliers,
         samples=n,
         condition=_condition(d[inlier]),
         stamp_ns=stamp_ns,
     )
+
+
+def _explained(q: np.ndarray, residual: np.ndarray) -> float:
+    """See Alignment.explained."""
+    # Not by medians: before a wall that fills half of the image a constant has almost no median error.
+    count = max(1, round(_LOOKED_AT * q.size))
+    best = np.argpartition(residual, count - 1)[:count]
+    constant = float(np.abs(q[best] - _quantile(q, 0.5)).mean())
+    return 1.0 - float(residual[best].mean()) / constant if constant > 0.0 else 0.0
 
 
 def _quantile(values: np.ndarray, share: float) -> float:

@@ -288,7 +288,7 @@ def test_before_a_wall_for_long_nothing_nearer_has_metres(world):
         made.frame(100 * i, wall)
     assert made.state.current is not None
     somebody = wall.copy()
-    somebody[:, :60] = 2.0 - 0.01 * np.arange(60)
+    somebody[:, :20] = 2.0
     made.evidence(20_000, np.where(somebody > 1.0, np.nan, 1.0 / (SCALE * 0.3 + SHIFT)))
     assert made.frame(20_000, somebody).depth is None
     assert 'only one depth has been measured for long' in made.state.problem

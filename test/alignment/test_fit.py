@@ -40,6 +40,18 @@ def test_forty_percent_of_wrong_samples_move_the_fit_by_less_than_a_percent(coun
     assert 0.5 < fitted.inliers / fitted.samples < 0.75
 
 
+@pytest.mark.parametrize('seed', range(5))
+def test_what_a_fit_explains_tells_what_the_disparity_knows_from_what_it_does_not(seed):
+    random = np.random.default_rng(seed)
+    disparity, depth = evidence(1000, noise=0.05, outliers=0.4, seed=seed)
+    assert fit_scale_shift(disparity, depth).explained > 0.5
+    # An obstacle before a wall that fills three quarters of the image.
+    flat = np.where(random.random(1000) < 0.75, 3.0, 18.0) + 0.2 * random.standard_normal(1000)
+    assert fit_scale_shift(flat, (1.0 + 0.05 * random.standard_normal(1000)) / (SCALE * flat + SHIFT)).explained > 0.7
+    shuffled = random.permutation(disparity)
+    assert fit_scale_shift(shuffled, depth, shift=0.0, max_scale_sigma=np.inf).explained < 0.2
+
+
 def test_an_affine_change_of_the_disparity_changes_no_depth():
     disparity, depth = evidence(500, noise=0.02, outliers=0.2)
     before = fit_scale_shift(disparity, depth).depth(disparity)
