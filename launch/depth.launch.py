@@ -14,12 +14,11 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from depth_anything_ros.fast_dds import PROFILE_VARIABLES, profile_variable
+
 SHARE = Path(get_package_share_directory('depth_anything_ros'))
-# Fast DDS 2 does not know the name of 3, and where both are known rmw_fastrtps warns of the old one.
-FAST_DDS_2_DISTROS = ('humble', 'iron', 'jazzy')
-FAST_DDS_2_PROFILE, FAST_DDS_3_PROFILE = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'
 # Each of these is the user's own choice of transport, which we leave alone.
-TRANSPORT_VARIABLES = (FAST_DDS_3_PROFILE, FAST_DDS_2_PROFILE, 'FASTDDS_BUILTIN_TRANSPORTS')
+TRANSPORT_VARIABLES = (*PROFILE_VARIABLES, 'FASTDDS_BUILTIN_TRANSPORTS')
 TRUE, FALSE = ('true', 'True', '1'), ('false', 'False', '0')
 # A frame in work is finished first, and launch would kill the node after 5 s, which is less than a large network needs
 # on a CPU.
@@ -175,5 +174,4 @@ def _transport() -> list[LaunchDescriptionEntity]:
     chosen = [name for name in TRANSPORT_VARIABLES if os.environ.get(name)]
     if chosen:
         return [LogInfo(msg=f'{chosen[0]} is set: the Fast DDS profile of this package is not used')]
-    name = FAST_DDS_2_PROFILE if os.environ.get('ROS_DISTRO') in FAST_DDS_2_DISTROS else FAST_DDS_3_PROFILE
-    return [SetEnvironmentVariable(name, str(SHARE / 'config' / 'fastdds.xml'))]
+    return [SetEnvironmentVariable(profile_variable(), str(SHARE / 'config' / 'fastdds.xml'))]

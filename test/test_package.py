@@ -70,12 +70,13 @@ def setup_py():
 
 
 # Who may import whom, besides itself; what only the ends import is not needed where there is no ROS, or no training.
-FOUNDATIONS = {'files', 'lru', 'choices', 'network', 'geometry', 'messages'}
+FOUNDATIONS = {'fast_dds', 'files', 'lru', 'choices', 'network', 'geometry', 'messages'}
 MIDDLE = {*FOUNDATIONS, 'checkpoints', 'estimation', 'alignment', 'benchmark'}
 MAY_IMPORT = {
     'network': set(),
     'messages': set(),
     'files': set(),
+    'fast_dds': set(),
     'lru': set(),
     'choices': set(),
     'geometry': {'files', 'lru'},

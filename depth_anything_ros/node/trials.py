@@ -18,20 +18,17 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
 
+from depth_anything_ros.fast_dds import profile_variable
 from depth_anything_ros.files import share_files
 
 _STOP_TIMEOUT_S = 30.0
-_FAST_DDS_2_DISTROS = ('humble', 'iron', 'jazzy')
 
 
 def enter_private_domain() -> None:
     """For this process and its children: side by side, or on a robot's network, they are not heard by others."""
     os.environ['ROS_DOMAIN_ID'] = str(random.randint(1, 100))
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    # Fast DDS 2 does not know the name of 3, and where both are known rmw_fastrtps warns of the old one.
-    old = os.environ.get('ROS_DISTRO') in _FAST_DDS_2_DISTROS
-    variable = 'FASTRTPS_DEFAULT_PROFILES_FILE' if old else 'FASTDDS_DEFAULT_PROFILES_FILE'
-    os.environ.setdefault(variable, str(_profile()))
+    os.environ.setdefault(profile_variable(), str(_profile()))
 
 
 def _profile() -> Path:

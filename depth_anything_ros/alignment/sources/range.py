@@ -147,9 +147,6 @@ def _check_range(distance: float, nearest: float, farthest: float) -> None:
     if isinf(distance):
         where = 'farther than it can measure' if distance > 0.0 else 'too near to be measured'
         raise EvidenceError(f'the sensor says that the nearest thing is {where} ({distance:g})')
-    if distance == farthest > nearest:
-        # Many drivers say so where nothing came back. Taken for a distance it would bring all that is farther near.
-        raise EvidenceError(f'the range is max_range, {farthest:g} m: the nearest thing may be farther')
     if nearest == farthest:
         raise EvidenceError(
             f'the sensor has min_range = max_range = {nearest:g}: it says whether something is nearer, not how near'
@@ -158,6 +155,9 @@ def _check_range(distance: float, nearest: float, farthest: float) -> None:
         raise EvidenceError(
             f'the range is {distance:g} m, expected min_range to max_range, {nearest:g} m to {farthest:g} m'
         )
+    if distance == farthest:
+        # Many drivers say so where nothing came back. Taken for a distance it would bring all that is farther near.
+        raise EvidenceError(f'the range is max_range, {farthest:g} m: the nearest thing may be farther')
 
 
 def _checked_field_of_view(angle: float) -> float:
