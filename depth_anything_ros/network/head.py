@@ -66,16 +66,21 @@ class FusionBlock(nn.Module):
 class DPTHead(nn.Module):
     """Fuses a four-level pyramid, coarse to fine, into one depth map. Knows nothing of the encoder."""
 
-    def __init__(self, channels: tuple[int, int, int, int], features: int, max_depth: float | None) -> None:
+    def __init__(
+        self, channels: tuple[int, int, int, int], features: int, max_depth: float | None, full_size: bool = True
+    ) -> None:
         """Build with random weights.
 
         Args:
             channels: channels of the pyramid's levels, finest first.
             features: channels of the fusion path.
             max_depth: metres spanned by the output's sigmoid, or None for a relative map (ReLU).
+            full_size: whether the last convolutions work at the output's size, as in the papers, or at twice the finest
+                level's, which is a quarter of their work where that is half of the output's; their result is enlarged.
         """
         super().__init__()
         self.max_depth = max_depth
+        self.full_size = full_size
         self.lateral = nn.ModuleList(
             nn.Conv2d(level, features, kernel_size=3, padding=1, bias=False) for level in channels
         )
@@ -103,8 +108,12 @@ class DPTHead(nn.Module):
         path = None
         for index in (3, 2, 1, 0):
             path = self.fusion[index](levels[index], path, sizes[index])
-        x = F.relu(self.hidden(_resize(self.smooth(path), size)))
+        x = self.smooth(path)
+        if self.full_size:
+            x = _resize(x, size)
+        x = F.relu(self.hidden(x))
         # Under autocast a bfloat16 result would have steps of 0.4 %, seen as terraces in a point cloud.
         with torch.autocast(x.device.type, enabled=False):
-            x = self.output(x.to(self.output.weight.dtype)).squeeze(1)
-            return F.relu(x) if self.max_depth is None else torch.sigmoid(x) * self.max_depth
+            x = self.output(x.to(self.output.weight.dtype))
+            x = F.relu(x) if self.max_depth is None else torch.sigmoid(x) * self.max_depth
+            return (x if self.full_size else _resize(x, size)).squeeze(1)

@@ -32,7 +32,8 @@ class DepthAnything(nn.Module):
         else:
             self.encoder = DinoV2Encoder(architecture.encoder, architecture.taps)
             self.reassemble = Reassemble(architecture.width, architecture.channels)
-        self.head = DPTHead(architecture.channels, architecture.features, architecture.max_depth)
+        full_size = architecture.output_stride == 1
+        self.head = DPTHead(architecture.channels, architecture.features, architecture.max_depth, full_size)
 
     @classmethod
     def from_name(cls, name: str) -> 'DepthAnything':

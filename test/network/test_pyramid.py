@@ -55,6 +55,16 @@ def test_the_output_has_the_size_of_the_image_and_another_image_is_refused(lite0
         lite0(torch.randn(1, 3, 70, 98))
 
 
+@pytest.mark.parametrize(('name', 'expected'), [('lite2', (64, 96)), ('tiny', (32, 48))])
+def test_the_last_convolutions_work_at_the_output_stride(name, expected):
+    """Nobody sees it but by the time it takes: the output has the image's size in both."""
+    network = DepthAnything.from_name(name).eval()
+    seen = []
+    network.head.output.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[-2:])))
+    assert network(torch.randn(1, 3, 64, 96)).shape == (1, 64, 96)
+    assert seen == [expected]
+
+
 def test_training_mode_leaves_the_statistics_of_the_batch_normalisation_alone(lite0):
     before = {name: value.clone() for name, value in lite0.state_dict().items() if 'running' in name}
     image = torch.randn(2, 3, 64, 64)
