@@ -1,9 +1,10 @@
 """Time the node between a camera and a subscriber, each in a process of its own.
 
 Run with a JSON object: the node's model, checkpoint, accept_license, device, precision, backend and input_size; the
-image's size [width, height]; rate_hz; and for how many seconds. Prints a JSON object: sent and answered frames,
-latency_ms from the stamp to depth and to points, the node's own counts, CPU cores and memory_mib in equal slices of
-the time, and the latency of each slice. Whoever runs it holds its standard input open until then: it ends with that.
+image's size [width, height]; rate_hz; and for how many seconds: it ends with the first counts that the node tells after
+those. Prints a JSON object: sent and answered frames, latency_ms from the stamp to depth and to points, the node's own
+counts of these frames, CPU cores and memory_mib in equal slices of the time, and the latency of each slice. Whoever
+runs it holds its standard input open until then: it ends with that.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from depth_anything_ros.messages import stamp_ns
 from depth_anything_ros.node.trials import enter_private_domain, module_process, parameter_arguments
 
 _START_TIMEOUT_S = 180.0
+# The node tells its counts once a second; a busy machine may be late.
+_COUNTS_TIMEOUT_S = 30.0
 # Frames before the clock starts: the first ones wait for what is compiled or allocated once.
 _WARM_UP_FRAMES = 10
 _SLICES = 10
@@ -142,9 +145,20 @@ def _warm_up(trial: Trial) -> None:
             raise Trial.Ended(f'the node did not answer within {_START_TIMEOUT_S:g} s: {trial.subscriber.counts}')
 
 
+def _fresh_counts(trial: Trial) -> dict[str, int]:
+    """The node's counts as of now: what it told last can be of a second ago, or of before its first frame."""
+    trial.subscriber.counts = {}
+    deadline = monotonic() + _COUNTS_TIMEOUT_S
+    while not trial.subscriber.counts:
+        trial.spin()
+        if monotonic() > deadline:
+            raise Trial.Ended(f'the node told nothing of its frames for {_COUNTS_TIMEOUT_S:g} s')
+    return trial.subscriber.counts
+
+
 def _measure(trial: Trial, seconds: float) -> dict[str, Any]:
     subscriber, pid = trial.subscriber, trial.node.pid
-    before = dict(subscriber.counts)
+    before = _fresh_counts(trial)
     subscriber.sent.clear()
     for arrivals in subscriber.arrivals.values():
         arrivals.clear()
@@ -155,6 +169,8 @@ def _measure(trial: Trial, seconds: float) -> dict[str, Any]:
             trial.spin()
         new = {name: arrivals[seen[name] :] for name, arrivals in subscriber.arrivals.items()}
         slices.append({'latency_ms': _latencies(new), 'memory_mib': _memory_mib(pid)})
+    # Up to a second more, which belongs to all but the slices: the counts are to be of the frames counted here.
+    after = _fresh_counts(trial)
     elapsed = monotonic() - start
     answered = len(subscriber.arrivals['depth'])
     return {
@@ -162,7 +178,7 @@ def _measure(trial: Trial, seconds: float) -> dict[str, Any]:
         'answered': answered,
         'answered_hz': answered / elapsed,
         'latency_ms': _latencies(subscriber.arrivals),
-        'counts': {name: count - before.get(name, 0) for name, count in subscriber.counts.items()},
+        'counts': {name: count - before[name] for name, count in after.items()},
         'cpu_cores': (_cpu_seconds(pid) - cpu) / elapsed,
         'memory_mib': [part['memory_mib'] for part in slices],
         'slices': slices,
