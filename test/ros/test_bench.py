@@ -16,8 +16,8 @@ def test_the_node_is_timed_from_stamp_to_arrival_and_no_frame_goes_missing(tmp_p
     node = ['--end-to-end', '--rate', '10', '--seconds', '5']
     assert main(['bench', *options, *node, '--json', str(path)]) == 0
     (run,) = json.loads(path.read_text())['end_to_end']
-    # 5 to 6 s: it ends with the node's next word.
-    assert run['sent'] == pytest.approx(55, abs=15)
+    # In 5 to 6 s, since it ends with the node's next word; a camera that is starved sends less.
+    assert 20 <= run['sent'] <= 75
     assert 0 < run['answered'] <= run['sent'] + 1
     for latency in run['latency_ms'].values():
         assert 0 < latency['p50'] <= latency['p95'] <= latency['p99'] < 60e3

@@ -38,7 +38,8 @@ class MetricDepth:
     def __init__(self, plan: BagPlan, settings: Settings, keep_ns: int) -> None:
         """keep_ns: how far back, in log time, measurements are kept."""
         samples = max(settings.max_points, 3)
-        depth, points = DepthSource(max_samples=samples), PointsSource(max_samples=samples)
+        depth = DepthSource(max_samples=samples, any_frame=settings.any_frame)
+        points = PointsSource(max_samples=samples)
         self._sources: Mapping[str, Any] = {
             **dict.fromkeys(plan.depth, depth),
             **dict.fromkeys(plan.clouds, points),

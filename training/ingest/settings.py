@@ -20,6 +20,7 @@ class Settings:
     max_size: int = 0
     encoding: str = 'jpg'
     depth_topics: list[str] = field(default_factory=list)
+    any_frame: bool = False
     cloud_topics: list[str] = field(default_factory=list)
     fixed_frame: str = ''
     max_time_difference_s: float = 0.05

@@ -54,7 +54,7 @@ class DepthSource:
             raise EvidenceError(
                 f"the depth image is in frame '{evidence.frame_id}', the camera image in '{view.frame_id}': not "
                 'registered to each other. Register it (depth_image_proc RegisterNode), or, if only the names differ, '
-                'set alignment.depth.any_frame'
+                'set any_frame (of the node: alignment.depth.any_frame)'
             )
         (h, w), (height, width) = (evidence.height, evidence.width), view.values.shape
         if abs(w * height / (h * width) - 1.0) > _ASPECT_TOLERANCE:

@@ -139,23 +139,26 @@ def test_a_bag_that_was_cut_off_gives_what_it_has(tmp_path):
     assert 'cut' in manifest['damaged']
 
 
-def test_a_depth_image_becomes_metres_at_pixels(tmp_path):
+@pytest.mark.parametrize(
+    ('frame', 'any_frame', 'expected'), [('camera', False, 6), ('depth', False, 0), ('depth', True, 6)]
+)
+def test_a_depth_image_becomes_metres_at_pixels(tmp_path, frame, any_frame, expected):
     messages = []
     for index in range(6):
         messages += [
             ('/camera/camera_info', index, camera_info(index, (HEIGHT, WIDTH), K)),
             ('/camera/image', index, raw(index, picture(index))),
-            ('/depth/image', index, depth_image(index, np.full((HEIGHT, WIDTH), 1.0 + index))),
+            ('/depth/image', index, depth_image(index, np.full((HEIGHT, WIDTH), 1.0 + index), frame)),
         ]
     bag = write_bag(tmp_path / 'bag', messages)
     chosen = settings([bag], tmp_path / 'out', topics=['/camera/image'], depth_topics=['/depth/image'])
-    chosen.held_out_fraction = 0.0
+    chosen.held_out_fraction, chosen.any_frame = 0.0, any_frame
     manifest = ingest.run(chosen)
-    assert manifest['metric_depth'] == 6
+    assert manifest['metric_depth'] == expected
     dataset = ShardDataset(tmp_path / 'out')
-    for sample in map(dataset.__getitem__, range(6)):
-        frame = (sample.meta['stamp_ns'] - START_NS) // PERIOD_NS
-        assert np.allclose(sample.points[:, 2], 1.0 + frame)
+    for sample in map(dataset.__getitem__, range(expected)):
+        number = (sample.meta['stamp_ns'] - START_NS) // PERIOD_NS
+        assert np.allclose(sample.points[:, 2], 1.0 + number)
 
 
 def as_matrix(k):
