@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from depth_anything_ros.checkpoints.catalogue import forbids_commercial_use
 from training.evaluation.comparison import Comparison
 
 UNKNOWN = 'unknown'
@@ -28,7 +29,12 @@ def unknown(why: str) -> Verdict:
 
 
 def write_report(
-    stages: Mapping[str, Mapping[str, Any]], baseline: str, model: str, verdict: Verdict, agreement: Comparison | None
+    stages: Mapping[str, Mapping[str, Any]],
+    baseline: str,
+    model: str,
+    input_size: int,
+    verdict: Verdict,
+    agreement: Comparison | None,
 ) -> str:
     """The report, as Markdown.
 
@@ -36,14 +42,23 @@ def write_report(
         stages: the finished manifests of `ingest`, `label` and `student`.
         baseline: what the new network was compared with.
         model: the path of the new network.
+        input_size: what images' shorter side was scaled to in the comparison, pixels; 0: the network's own.
         verdict: against metric depth.
         agreement: with the teacher; None where nothing was held out.
     """
     ingested, labelled, learnt = (stages[name] for name in ('ingest', 'label', 'student'))
     dropped = ', '.join(f'{count} {reason}' for reason, count in ingested['dropped'].items()) or 'none'
+    at_size = f', their shorter side scaled to {input_size} pixels' if input_size else ''
+    # The node is to run what was judged.
+    arguments = [f'checkpoint:={model}']
+    if input_size:
+        arguments.append(f'input_size:={input_size}')
+    if forbids_commercial_use(learnt['licence'] or ''):
+        arguments.append('accept_license:=true')
     lines = [
         "# Retraining on this robot's log",
-        f'**The new network against the old ({baseline}), on held-out frames with metric depth: {verdict.words}.**',
+        f'**The new network against the old ({baseline}), on held-out frames with metric depth{at_size}: '
+        f'{verdict.words}.**',
         _advice(verdict.verdict),
     ]
     if agreement is not None:
@@ -64,7 +79,7 @@ def write_report(
         if verdict.verdict != UNKNOWN
         else f'- The network: `{model}`, sha256 `{learnt["sha256"]}`.',
         'To run it:',
-        f'```\nros2 launch depth_anything_ros depth.launch.py checkpoint:={model}\n```',
+        f'```\nros2 launch depth_anything_ros depth.launch.py {" ".join(arguments)}\n```',
     ]
     return '\n\n'.join(lines) + '\n'
 

@@ -36,12 +36,19 @@ class Run:
     folder: the output. manifest: what has been noted so far; `note` changes it.
 
     Raises (on entering):
-        RecipeError: no output folder is named.
+        RecipeError: no output folder is named, or the stage would write over another maker's files in it.
         MismatchError: the folder is of another stage, recipe or input: the message names the first differences.
         TrainingError: another process works in the folder.
     """
 
-    def __init__(self, stage: str, settings: Any, inputs: Mapping[str, str], output: str | os.PathLike[str]) -> None:
+    def __init__(
+        self,
+        stage: str,
+        settings: Any,
+        inputs: Mapping[str, str],
+        output: str | os.PathLike[str],
+        writes: str = '',
+    ) -> None:
         """Describe the run.
 
         Args:
@@ -49,6 +56,8 @@ class Run:
             settings: its dataclass; free settings (see recipe.free) may change between the parts of a run.
             inputs: a fingerprint of each input by name, for example the `fingerprint` of a shard folder.
             output: folder or URL.
+            writes: glob pattern of what the stage replaces without a look; a folder that has such files and no manifest
+                is another maker's.
         """
         if not output:
             raise RecipeError(f'{stage}: name the output folder, output=FOLDER')
@@ -57,10 +66,16 @@ class Run:
         self._stage = stage
         self._settings = settings
         self._inputs = dict(inputs)
+        self._writes = writes
         self._lock: Any = None
         self._begun = self._before_s = 0.0
 
     def __enter__(self) -> Run:
+        if self._writes and not self.folder.exists(MANIFEST) and (there := self.folder.names(self._writes)):
+            raise RecipeError(
+                f'{self.folder.url} has {there[0]}, which no run of {self._stage} wrote, and would be replaced: '
+                'name another output'
+            )
         self._acquire()
         try:
             self._start()

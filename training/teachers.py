@@ -97,14 +97,21 @@ def teacher_facts(spec: TeacherSpec) -> tuple[str, str | None]:
     """
     _check_named(spec)
     if spec.onnx:
+        _check_input_size(spec, spec.multiple)
         return _onnx_fingerprint(Path(spec.teacher).expanduser()), None
     network = _load(spec)
+    _check_input_size(spec, network.multiple)
     return weights_fingerprint(network), network.source.licence
 
 
 def _check_named(spec: TeacherSpec) -> None:
     if not spec.teacher:
         raise RecipeError(f'name a teacher: a file, or one of {", ".join(checkpoints.model_names())}')
+
+
+def _check_input_size(spec: TeacherSpec, multiple: int) -> None:
+    if spec.input_size % multiple:
+        raise RecipeError(f'teacher {spec.teacher}: input_size must be a multiple of {multiple}, got {spec.input_size}')
 
 
 def _load(spec: TeacherSpec) -> DepthAnything:
@@ -162,9 +169,8 @@ class OnnxTeacher:
         self._batch = shape[0] if isinstance(shape[0], int) else 0
         self._fixed = (shape[2], shape[3]) if all(isinstance(side, int) for side in shape[2:]) else None
         self._multiple = spec.multiple
+        _check_input_size(spec, spec.multiple)
         self._size = spec.input_size or official_input_size(spec.multiple)
-        if self._size % self._multiple:
-            raise RecipeError(f'input_size must be a multiple of {self._multiple}, got {self._size}')
         if self._batch > 1:
             raise DataError(f'{path} takes batches of {self._batch} only: export it for one image, or for any number')
 

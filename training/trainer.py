@@ -95,7 +95,8 @@ class Trainer:
         """Prepare; raises RecipeError where the settings do not fit the network or the processes."""
         self._task, self._settings, self._accelerator = task, settings, accelerator
         self._output, self._title = output, title
-        _check_parts(task.streams, settings, accelerator)
+        for stream in task.streams:
+            check_parts(stream.name, stream.count, settings.accumulate, accelerator.num_processes)
         if settings.ema_decay and accelerator.distributed_type.value == 'FSDP':
             raise RecipeError(
                 'ema_decay needs each process to have all weights: use DDP in place of FSDP, or set it to 0'
@@ -302,14 +303,13 @@ def _part(batch: StreamBatch, number: int, parts: int) -> StreamBatch:
     return replace(batch, **{name: value[window] for name, value in vars(batch).items() if value is not None})
 
 
-def _check_parts(streams: list[Stream], settings: TrainSettings, accelerator: Accelerator) -> None:
-    parts = accelerator.num_processes * settings.accumulate
-    for stream in streams:
-        if stream.count % parts:
-            raise RecipeError(
-                f'stream {stream.name}: {stream.count} samples a batch cannot be divided over '
-                f'{accelerator.num_processes} processes in {settings.accumulate} parts each (accumulate)'
-            )
+def check_parts(name: str, count: int, accumulate: int, processes: int) -> None:
+    """Raise RecipeError where a stream's samples of a batch cannot be divided into the parts of all processes."""
+    if count % (processes * accumulate):
+        raise RecipeError(
+            f'stream {name}: {count} samples a batch cannot be divided over {processes} processes in {accumulate} '
+            'parts each (accumulate)'
+        )
 
 
 def _speed(progress: Progress) -> float:

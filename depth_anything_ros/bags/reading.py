@@ -24,6 +24,8 @@ _logger = logging.getLogger(__name__)
 _ROS1_RENAMED = {'tf/msg/tfMessage': 'tf2_msgs/msg/TFMessage'}
 # Later distributions write the definitions of their types into the bag. Some types have changed since, Range is one.
 _WITHOUT_DEFINITIONS = Stores.ROS2_HUMBLE
+# How far before a bag's end its last messages are looked for at first.
+_FIRST_STEP_NS = 2_000_000_000
 
 
 class Message(NamedTuple):
@@ -107,6 +109,22 @@ class InputBag:
             except MessageError:  # coming past it again says so
                 continue
             return message
+        return None
+
+    def last_ns(self, topics: Collection[str]) -> int | None:
+        """The log time of the last message of these topics; None if there is none, or the bag is damaged.
+
+        It is looked for from the end, in steps that grow, so that little is read of a bag that has an index.
+        """
+        connections = [connection for connection in self._reader.connections if connection.topic in topics]
+        back_ns = _FIRST_STEP_NS
+        while connections and self.damage is None:
+            start_ns = max(self.end_ns - back_ns, self.start_ns)
+            messages = self._guarded(self._reader.messages(connections, start=start_ns))
+            last_ns = max((time_ns for _, time_ns, _ in messages), default=None)
+            if last_ns is not None or start_ns == self.start_ns:
+                return last_ns if self.damage is None else None
+            back_ns *= 4
         return None
 
     def messages(self, topics: Collection[str]) -> Iterator[Message]:

@@ -14,7 +14,7 @@ from training.configs import config_file
 from training.data.readers import READERS
 from training.data.spec import DataSpec
 from training.recipe import read_recipe
-from training.stages import retrain
+from training.stages import retrain, student
 from training.stages import sky as sky_stage
 
 STUDENTS = [f'{version}-student-{size}' for version in ('v1', 'v2') for size in 'sbl']
@@ -180,5 +180,8 @@ def test_the_recipe_of_a_robot_starts_from_a_free_licence_and_names_what_can_be_
     assert {licences[settings.student.checkpoint], licences[settings.label.teacher]} == {'Apache-2.0'}
     written = yaml.safe_load(config_file('robot').read_text())
     assert {*written} == {field.name for field in dataclasses.fields(retrain.Settings)}
+    documented = (Path(__file__).parents[2] / 'docs/from_bags.md').read_text()
+    smaller = shlex.split(re.search(r'^ +(student\.architecture=tiny .+?)( \\)?$', documented, re.MULTILINE)[1])
+    assert student.check(read_recipe(retrain.Settings, config_file('robot'), smaller).student).multiple == 32
     filled = {'bags', 'images', 'output'}
     assert {*written['ingest']} == {field.name for field in dataclasses.fields(settings.ingest)} - filled

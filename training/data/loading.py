@@ -108,7 +108,7 @@ class Batches:
         if not names or len({*names}) < len(names):
             raise RecipeError(f'expected streams of different names, got {names}')
         for stream in streams:
-            _check_division(stream, world_size)
+            check_division(stream.name, stream.count, stream.cutmix, world_size)
         self._source = _Source(list(streams), seed, rank, world_size)
         self._steps = range(start, steps)
         self._workers = workers
@@ -163,12 +163,13 @@ class Batches:
             )
 
 
-def _check_division(stream: Stream, world_size: int) -> None:
-    parts = world_size * (2 if stream.cutmix else 1)
-    if stream.count % parts:
-        pairs = ' of pairs (CutMix)' if stream.cutmix else ''
+def check_division(name: str, count: int, cutmix: float, world_size: int) -> None:
+    """Raise RecipeError where a stream's samples of a batch, as of Stream, cannot be divided over the processes."""
+    parts = world_size * (2 if cutmix else 1)
+    if count % parts:
+        pairs = ' of pairs (CutMix)' if cutmix else ''
         raise RecipeError(
-            f'stream {stream.name}: {stream.count} samples a batch cannot be divided into {world_size} equal parts'
+            f'stream {name}: {count} samples a batch cannot be divided into {world_size} equal parts'
             f'{pairs}: choose a multiple of {parts}'
         )
 

@@ -43,6 +43,7 @@ from training.data.sample import Dataset, Sample
 from training.errors import BadSampleError, DataError, MismatchError
 from training.files import Folder, fingerprint
 
+TARS = '*.tar'
 IMAGE_SUFFIXES = ('jpg', 'jpeg', 'png', 'webp')
 _INDEX = '.index.json'
 # How JPEG and PNG begin. WebP's decoder refuses what is cut short by itself.
@@ -151,7 +152,7 @@ def read_shard_names(folder: Folder, split: str = '') -> list[str]:
     Raises:
         DataError: there are none.
     """
-    tars = {name[: -len('.tar')] for name in folder.names('*.tar')}
+    tars = {name[: -len('.tar')] for name in folder.names(TARS)}
     indexed = {name[: -len(_INDEX)] for name in folder.names(f'*{_INDEX}')}
     # A folder in which nothing has an index is of another maker, and all of it counts.
     names = sorted(name for name in (tars & indexed or tars) if not split or name.startswith(f'{split}-'))

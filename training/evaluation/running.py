@@ -31,6 +31,10 @@ _TOLD = 5
 Watcher = Callable[[int, Sample, Prediction, Scored], None]
 
 
+class NothingScoredError(DataError):
+    """Not one image of a data set could be scored."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What came of it: the result, how many samples were skipped by reason, and seconds with and without reading."""
@@ -84,7 +88,7 @@ def evaluate(
     Raises:
         RecipeError: the protocol is not for such a network.
         TrainingError: the network predicts NaN or infinity: numbers without those images would not be comparable.
-        DataError: not one image could be scored.
+        NothingScoredError: not one image could be scored.
     """
     model, data = names
     check_served(estimator.kind, protocol, f'{model} on {data}')
@@ -105,7 +109,7 @@ def evaluate(
             except NonFinitePredictionError as error:
                 raise TrainingError(f'{model} on sample {dataset.key(index)} of {data}: {error}') from error
     if not images:
-        raise DataError(f'{data}: not one of {len(indices)} samples can be scored ({skips})')
+        raise NothingScoredError(f'{data}: not one of {len(indices)} samples can be scored ({skips})')
     return Outcome(Result(model, data, images), skips.counts, time.monotonic() - begun, waiting_s)
 
 

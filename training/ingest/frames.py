@@ -27,9 +27,9 @@ from training.ingest.settings import Settings
 from training.ingest.splitting import GAP, TimeBlocks
 from training.ingest.topics import BagPlan, decode
 
-# Sensors are published apart, a LiDAR's sweep up to a tenth of a second after its stamp: a frame waits so long, in log
-# time, for what was measured at its moment.
-_LATENCY_NS = 200_000_000
+# Sensors are published apart, a LiDAR's sweep up to a tenth of a second after its stamp, and recorders lag: a frame
+# waits so long, in log time, for what was measured at its moment.
+_LATENCY_NS = 400_000_000
 _TF, _TF_STATIC = '/tf', '/tf_static'
 _JPEG, _EXIF = b'\xff\xd8\xff', b'Exif\0\0'
 # Where a JPEG's first segments are, EXIF among them.
@@ -216,8 +216,11 @@ def shrink(
 
 
 def _upright_jpeg(kind: str, content: Any) -> bool:
-    """Whether a message's bytes are a file of this very picture: readers of files turn it by its EXIF, ROS does not."""
-    if kind != COMPRESSED_IMAGE or 'compressed rgb' in content.format:
+    """Whether a message's bytes are a file of this very picture: readers of files turn it by its EXIF, ROS does not.
+
+    Nor do they know of red and blue exchanged, or of a Bayer mosaic.
+    """
+    if kind != COMPRESSED_IMAGE or 'compressed rgb' in content.format or content.format.startswith('bayer_'):
         return False
     head = bytes(content.data[:_JPEG_HEAD])
     return head.startswith(_JPEG) and _EXIF not in head

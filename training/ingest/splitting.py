@@ -21,7 +21,8 @@ class TimeBlocks:
     Neighbouring frames show nearly the same, so frames held out one by one would be known from training. What lies
     within gap_ns of a held-out block is neither trained with nor held out.
 
-    start_ns, end_ns: of the recording. share: of each stretch; 0: all is for training, 1: all is held out.
+    start_ns, end_ns: of the recording, as far as it has images. share: of each stretch; 0: all is for training, 1: all
+    is held out.
     """
 
     start_ns: int

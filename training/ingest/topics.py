@@ -28,7 +28,7 @@ class BagPlan:
 
     images: the image topics, and of each the topic of its calibration, '' where the bag has none.
     depth, clouds: topics that measure metres. count: of images, as the bag's index has it.
-    start_ns, end_ns: log times of the first and the last message.
+    start_ns, end_ns: log times of the first message, and of the last image, as far as that is known.
     """
 
     bag: BagFile
@@ -47,20 +47,24 @@ def plan_bags(bags: Iterable[BagFile], settings: Settings) -> tuple[list[BagPlan
         The plans, and of each bag that cannot be opened, by name, why.
 
     Raises:
-        DataError: bags lack topics that the settings name, calibrations that undistort needs, or any images. All such
-            bags are listed.
+        DataError: bags lack topics that the settings name, calibrations that undistort needs, or any images; all such
+            bags are listed. No bag has a topic of metric depth that the settings name.
     """
-    plans, unreadable, problems = [], {}, []
+    plans, unreadable, problems, there = [], {}, [], set()
     for file in bags:
         try:
             with InputBag(file.path, salvage=True) as bag:
                 plans.append(_plan(file, bag, settings))
+                there.update(bag.topics.items())
         except BagError as error:
             unreadable[file.name] = str(error)
         except DataError as error:
             problems.append(str(error))
     if problems:
         raise DataError('; '.join(problems))
+    if plans:
+        _require_depth('depth images', settings.depth_topics, IMAGE, there)
+        _require_depth('point clouds', settings.cloud_topics, POINT_CLOUD, there)
     return plans, unreadable
 
 
@@ -92,7 +96,8 @@ def _plan(file: BagFile, bag: InputBag, settings: Settings) -> BagPlan:
         clouds=_chosen(bag, settings.cloud_topics, clouds),
         count=sum(bag.count(topic) for topic in images),
         start_ns=bag.start_ns,
-        end_ns=bag.end_ns,
+        # A camera that stops early would else leave nothing where a block is held out.
+        end_ns=bag.last_ns(images) or bag.end_ns,
     )
 
 
@@ -105,8 +110,18 @@ def _require(file: BagFile, bag: InputBag, topics: Iterable[str], kinds: tuple[s
         )
 
 
+def _require_depth(what: str, named: Iterable[str], kind: str, there: Iterable[tuple[str, str]]) -> None:
+    """there: topics of all bags, with their types."""
+    found = {topic for topic, its_kind in there if its_kind == kind}
+    missing = {*named} - found
+    if missing:
+        raise DataError(
+            f'no {what} ({kind}) on {_listed(missing)} in any bag; there are messages of this type on {_listed(found)}'
+        )
+
+
 def _chosen(bag: InputBag, named: list[str], found: Iterable[str]) -> tuple[str, ...]:
-    """Evidence is a bonus: not every bag needs to have the topics that are named."""
+    """Evidence is a bonus: not every bag needs to have the topics that are named, but one does."""
     return tuple(sorted(topic for topic in (named or found) if topic in bag.topics))
 
 

@@ -174,7 +174,7 @@ def _open(data: EvaluatedData, settings: Settings) -> _Opened:
 def _check(model: EvaluatedModel, opened: list[_Opened], settings: Settings) -> str:
     """The digest of a network's weights; raises if it cannot be evaluated, before the work begins."""
     network = load_model(model, settings.accept_license)
-    _check_input_size(model, network)
+    check_input_size(model, network.multiple)
     for data in opened:
         check_served(network.architecture.kind, data.protocol, f'{model.name} on {data.name}')
     return weights_fingerprint(network)
@@ -201,12 +201,12 @@ def open_estimator(model: EvaluatedModel, settings: Settings) -> DepthEstimator:
             backend=settings.backend,
             input_size=model.input_size,
         )
-    except (*UNAVAILABLE_ERRORS, PrecisionUnavailableError) as error:
+    except (*UNAVAILABLE_ERRORS, PrecisionUnavailableError, ValueError) as error:
         raise RecipeError(f'{model.name}: {error}') from error
 
 
-def _check_input_size(model: EvaluatedModel, network: DepthAnything) -> None:
-    multiple = network.multiple
+def check_input_size(model: EvaluatedModel, multiple: int) -> None:
+    """Raise RecipeError for an input_size that is no multiple of what the network takes."""
     if model.input_size < 0 or model.input_size % multiple:
         raise RecipeError(f'{model.name}: input_size must be a multiple of {multiple}, got {model.input_size}')
 

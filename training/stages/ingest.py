@@ -10,6 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from training.data.shards import TARS
 from training.errors import DataError, RecipeError
 from training.files import Folder
 from training.ingest.contact_sheet import KEPT, Example, draw_contact_sheet
@@ -47,7 +48,7 @@ def run(settings: Settings) -> dict[str, Any]:
     plans, fingerprints = plan_images(settings)
     inputs = {bag.name: bag.fingerprint for bag in bags}
     inputs |= {f'images-{number}': value for number, value in enumerate(fingerprints)}
-    new_run = Run('ingest', settings, inputs, settings.output)
+    new_run = Run('ingest', settings, inputs, settings.output, writes=TARS)
     # Before the run begins, so that a topic that is not there leaves no output folder to be in the way.
     of_bags, unreadable = plan_bags(bags, settings)
     units = number_units(of_bags, plans, settings)

@@ -15,7 +15,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from training.data.shards import ShardDataset, ShardWriter
+from training.data.shards import TARS, ShardDataset, ShardWriter
 from training.labelling.labeller import Labeller
 from training.recipe import free
 from training.run import Run
@@ -71,13 +71,13 @@ def run(settings: Settings) -> dict[str, Any]:
 
     Raises:
         RecipeError, DataError: as open_teacher; there are no shards; too many images have no label.
-        TrainingError: as of Run; Ray cannot start its workers.
+        RecipeError, TrainingError: as of Run; Ray cannot start its workers.
         OSError: a write failed, for every attempt.
     """
     dataset = ShardDataset(settings.shards, settings.split)
     fingerprint, licence = teacher_facts(settings)
     inputs = {'shards': dataset.fingerprint, 'teacher': fingerprint}
-    with Run('label', settings, inputs, settings.output) as current:
+    with Run('label', settings, inputs, settings.output, writes=TARS) as current:
         if not current.finished:
             current.note(teacher={'name': settings.teacher, 'fingerprint': fingerprint}, licence=licence)
             labelled, failures = _label(dataset, settings, current)

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from depth_anything_ros.network import weights_fingerprint
-from training.data.augmentation import TrainView
+from training.data.augmentation import TrainView, covering_size
 from training.data.loading import Stream
+from training.data.sample import Dataset
 from training.data.spec import DataSpec, make_datasets
+from training.errors import BadSampleError, RecipeError
 from training.launch import run_training, starting_network
 from training.losses import silog_loss
 from training.objectives import LABELLED, MetricObjective
 from training.settings import TrainSettings
 from training.trainer import Task
 from training.validation import Validation
+
+# Samples whose focal length is looked at, and by how much their median may differ from the recipe's.
+_FOCAL_SAMPLES, _FOCAL_TOLERANCE = 20, 0.05
 
 
 @dataclass
@@ -58,6 +66,8 @@ def prepare(settings: Settings) -> Task:
         min_depth=settings.min_depth,
         max_depth=settings.max_depth,
     )
+    if focal_px:
+        _check_focal_length(focal_px, dataset, view)
     validation = None
     if settings.validation:
         loss = partial(silog_loss, lambd=settings.silog_lambda)
@@ -70,3 +80,26 @@ def prepare(settings: Settings) -> Task:
         licence=network.source.licence,
         validation=validation,
     )
+
+
+def _check_focal_length(canonical_px: float, dataset: Dataset, view: TrainView) -> None:
+    """Raise RecipeError unless the network sees the images with this focal length: the node scales its metres by it."""
+    seen = []
+    for index in np.linspace(0, len(dataset) - 1, min(_FOCAL_SAMPLES, len(dataset))).astype(int).tolist():
+        try:
+            sample = dataset[index]
+        except BadSampleError:  # the training counts those
+            continue
+        if 'K' in sample.meta:
+            height, width = sample.image.shape[:2]
+            rows, columns = covering_size(height, width, view.shape, view.multiple)
+            fx, fy = sample.meta['K'][0][0] * columns / width, sample.meta['K'][1][1] * rows / height
+            seen.append(math.sqrt(fx * fy))
+    if not seen:
+        return
+    median_px = float(np.median(seen))
+    if abs(median_px / canonical_px - 1) > _FOCAL_TOLERANCE:
+        raise RecipeError(
+            f'canonical_focal_px is {canonical_px:g}, but the network sees the images of data with a focal length of '
+            f'{median_px:.2f} px (median of {len(seen)}): set it to that, or to 0 if they are of several cameras'
+        )

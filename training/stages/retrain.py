@@ -11,6 +11,7 @@ import dataclasses
 import logging
 import os
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from training.data.spec import DataSpec
 from training.errors import RecipeError
 from training.evaluation.comparison import Comparison
 from training.evaluation.results import RESULTS
+from training.evaluation.running import NothingScoredError
 from training.files import Folder
 from training.ingest.discovery import find_bags
 from training.ingest.splitting import HELD_OUT, TRAIN
@@ -102,7 +104,11 @@ def _check(settings: Settings) -> None:
     if settings.output and not Folder(settings.output).local:
         raise RecipeError(f'{settings.output}: retrain needs a folder on this machine, or a mounted one')
     label.teacher_facts(settings.label)
-    evaluate.load_model(_baseline(settings), settings.student.accept_license or settings.label.accept_license)
+    baseline = _baseline(settings)
+    old = evaluate.load_model(baseline, settings.student.accept_license or settings.label.accept_license)
+    evaluate.check_input_size(baseline, old.multiple)
+    new = student.check(settings.student)
+    evaluate.check_input_size(dataclasses.replace(baseline, name=NEW), new.multiple)
 
 
 def _run(settings: Settings, current: Run) -> None:
@@ -128,7 +134,9 @@ def _run(settings: Settings, current: Run) -> None:
     with open(f'{output}/{STUDENT}/{MODEL}', 'rb') as trained, current.folder.writing(MODEL) as file:
         shutil.copyfileobj(trained, file)
     stages = {'ingest': ingested, 'label': labelled, 'student': learnt}
-    report = write_report(stages, comparison.models[0].checkpoint, f'{output}/{MODEL}', verdict, agreement)
+    report = write_report(
+        stages, comparison.models[0].checkpoint, f'{output}/{MODEL}', settings.input_size, verdict, agreement
+    )
     current.folder.write(REPORT, report.encode())
     current.finish(
         model=MODEL,
@@ -182,21 +190,28 @@ def _agreement(comparison: evaluate.Settings, output: str) -> Comparison:
 def _evaluate(comparison: evaluate.Settings, output: str, ingested: Mapping[str, Any]) -> Verdict:
     """Against the metric depth in the log."""
     if not ingested[HELD_OUT]:
-        return unknown('no frame of the log was held out: it is too short for ingest.held_out_block_s')
+        return unknown(
+            'no frame of the log was held out: it is too short, or has no images where a block is held out; make '
+            'ingest.held_out_block_s shorter'
+        )
     if not ShardDataset(f'{output}/{SHARDS}', HELD_OUT).count('points.npy'):
         to_do = 'record a depth image or a LiDAR cloud with it, and name ingest.depth_topics or ingest.cloud_topics'
         return unknown(f'the held-out part of the log has no metric depth: {_refused_depth(ingested) or to_do}')
-    evaluate.run(comparison)
+    try:
+        evaluate.run(comparison)
+    except NothingScoredError as error:
+        return unknown(f'the metric depth of the held-out part of the log is too little for a score: {error}')
     found = Folder(comparison.output).read_json(RESULTS)['data'][_PROTOCOL]['comparisons'][NEW]
     return Verdict(found['verdict'], Comparison(**found).sentence())
 
 
 def _refused_depth(ingested: Mapping[str, Any]) -> str:
-    """Why ingest could not use depth that was in the log, with its topic; '' if nothing is known of such."""
+    """Why ingest mostly could not use depth that was in the log, with its topic; '' if nothing is known of such."""
+    found: Counter[str] = Counter()
     for name, problems in ingested['problems'].items():
-        for problem in problems:
+        for problem, count in problems.items():
             topic = problem.partition(': ')[0]
             # Those of images have their own topics, and other images than bags' none.
             if topic.startswith('/') and topic not in ingested['bags'][name]:
-                return problem
-    return ''
+                found[problem] += count
+    return max(found, key=found.__getitem__, default='')

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from training.data.sample import Dataset
-from training.data.shards import ShardDataset, ShardWriter, encode_png
+from training.data.shards import TARS, ShardDataset, ShardWriter, encode_png
 from training.data.sky import SKY_PART, shard_name
 from training.data.spec import DataSpec, make_dataset
 from training.errors import BadSampleError, RecipeError
@@ -72,7 +72,7 @@ def run(settings: Settings) -> dict[str, Any]:
     dataset = make_dataset(spec)
     segmenter = SkySegmenter(settings.model, settings.device, settings.accept_license)
     inputs = {'data': dataset.fingerprint, 'model': segmenter.fingerprint}
-    with Run('sky', settings, inputs, settings.output) as current:
+    with Run('sky', settings, inputs, settings.output, writes=TARS) as current:
         if not current.finished:
             current.note(model=settings.model, licence=segmenter.licence)
             reports, failures = _process(dataset, segmenter, settings, current)

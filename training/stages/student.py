@@ -12,7 +12,7 @@ from torch import nn
 from depth_anything_ros.checkpoints.catalogue import forbids_commercial_use
 from depth_anything_ros.network import DepthAnything, weights_fingerprint
 from training.data.augmentation import TrainView
-from training.data.loading import Stream
+from training.data.loading import Stream, check_division
 from training.data.spec import DataSpec, make_datasets
 from training.errors import RecipeError
 from training.files import Folder
@@ -22,7 +22,7 @@ from training.objectives import LABELLED, UNLABELLED, StudentObjective
 from training.recipe import free
 from training.run import MANIFEST
 from training.settings import TrainSettings
-from training.trainer import Task
+from training.trainer import Task, check_parts
 from training.validation import relative_validation
 
 INITIAL = 'initial'
@@ -74,6 +74,27 @@ def run(settings: Settings) -> dict[str, Any]:
     return run_training('student', settings, prepare)
 
 
+def check(settings: Settings) -> DepthAnything:
+    """Raise in one process what run would, as far as can be told before there are pseudo-labels.
+
+    Returns the network that it starts from.
+    """
+    network = starting_network(settings, reset_head=settings.reset_head)
+    settings.crop(network.multiple)
+    _check_labelled(settings)
+    if settings.labelled:
+        make_datasets(settings.labelled)
+    _frozen(settings, network)
+    unlabelled = settings.batch_size - settings.labelled_per_batch
+    for name, count, cutmix in (
+        (UNLABELLED, unlabelled, settings.cutmix),
+        (LABELLED, settings.labelled_per_batch, 0.0),
+    ):
+        check_division(name, count, cutmix, 1)
+        check_parts(name, count, settings.accumulate, 1)
+    return network
+
+
 def prepare(settings: Settings) -> Task:
     """Open the data and build the network; raises RecipeError or DataError."""
     network = starting_network(settings, reset_head=settings.reset_head)
@@ -104,9 +125,13 @@ def prepare(settings: Settings) -> Task:
     )
 
 
-def _streams(settings: Settings, multiple: int) -> list[Stream]:
+def _check_labelled(settings: Settings) -> None:
     if bool(settings.labelled) != bool(settings.labelled_per_batch):
         raise RecipeError('labelled data and labelled_per_batch go together: give both, or neither')
+
+
+def _streams(settings: Settings, multiple: int) -> list[Stream]:
+    _check_labelled(settings)
     shared = {'size': settings.crop(multiple), 'multiple': multiple, 'zoom': settings.zoom, 'flip': settings.flip}
     view = TrainView(**shared, strong=settings.strong)
     count = settings.batch_size - settings.labelled_per_batch

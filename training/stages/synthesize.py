@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from training.data.shards import ShardDataset, ShardWriter, encode_jpeg, encode_sample
+from training.data.shards import TARS, ShardDataset, ShardWriter, encode_jpeg, encode_sample
 from training.errors import TrainingError
 from training.files import Folder
 from training.recipe import free
@@ -145,7 +145,7 @@ def run(settings: Settings) -> dict[str, Any]:
     library = Library.find(settings.things) if settings.things else None
     found = {'textures': photos, 'things': library}
     inputs = {name: source.fingerprint for name, source in found.items() if source is not None}
-    with Run('synthesize', settings, inputs, settings.output) as run:
+    with Run('synthesize', settings, inputs, settings.output, writes=TARS) as run:
         if not run.finished:
             _write_shards(run, settings, photos, library)
             run.finish(**_facts(settings, run))

@@ -95,6 +95,14 @@ def test_what_is_held_out_is_apart_in_time_from_what_is_trained_on(two_bags, tmp
     assert apart >= 0.4e9
 
 
+@pytest.mark.parametrize('plugin', list(StoragePlugin), ids=str)
+def test_a_camera_that_stops_before_the_log_ends_has_frames_held_out(tmp_path, plugin):
+    messages = [('/camera/image', index, raw(index, picture(index))) for index in range(FRAMES)]
+    messages += [('/tf', index, transforms(index)) for index in range(FRAMES, FRAMES + 12)]
+    manifest = ingest.run(settings([write_bag(tmp_path / 'bag', messages, plugin)], tmp_path / 'out'))
+    assert manifest['held_out'] == 6
+
+
 def test_two_workers_write_the_bytes_of_one(two_bags, tmp_path):
     ingest.run(settings(two_bags, tmp_path / 'one', workers=1))
     ingest.run(settings(two_bags, tmp_path / 'two', workers=2))
@@ -128,6 +136,26 @@ def test_one_cut_jpeg_is_counted_and_the_others_stay(tmp_path):
     assert sum(manifest['dropped'].values()) == 1
 
 
+def test_a_bayer_mosaic_in_jpeg_becomes_a_picture_in_colour(tmp_path):
+    rows, columns = np.indices((HEIGHT, WIDTH)) % 2
+
+    def mosaic(index, image):
+        red, green, blue = np.moveaxis(image, -1, 0)
+        grey = np.where(rows + columns == 1, green, np.where(rows == 0, red, blue))
+        message = jpeg(index, image)
+        data = cv2.imencode('.jpg', grey, [cv2.IMWRITE_JPEG_QUALITY, 98])[1].ravel()
+        message.data, message.format = data, 'bayer_rggb8; jpeg compressed '
+        return message
+
+    bag = drive(tmp_path / 'bag', 0, mosaic, '/camera/image/compressed')
+    ingest.run(settings([bag], tmp_path / 'out', held_out_fraction=0.0))
+    sample = ShardDataset(tmp_path / 'out')[0]
+    true = picture((sample.meta['stamp_ns'] - START_NS) // PERIOD_NS)
+    # Of blocks of 8 pixels, the inner ones.
+    centres = np.s_[4::8, 4::8]
+    assert np.abs(sample.image[centres].astype(int) - true[centres]).mean() < 8
+
+
 def test_a_bag_that_was_cut_off_gives_what_it_has(tmp_path):
     # An MCAP without an end, as when the robot's battery was empty.
     bag = drive(tmp_path / 'whole', plugin=StoragePlugin.MCAP)
@@ -140,21 +168,35 @@ def test_a_bag_that_was_cut_off_gives_what_it_has(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('frame', 'any_frame', 'expected'), [('camera', False, 6), ('depth', False, 0), ('depth', True, 6)]
+    ('frame', 'any_frame', 'late_s', 'expected', 'said'),
+    [
+        ('camera', False, 0.0, 6, ''),
+        ('camera', False, 0.4, 6, ''),
+        ('camera', False, 1.0, 0, 'no measurement with a stamp within max_time_difference_s'),
+        ('depth', False, 0.0, 0, "the depth image is in frame 'depth'"),
+        ('depth', True, 0.0, 6, ''),
+    ],
 )
-def test_a_depth_image_becomes_metres_at_pixels(tmp_path, frame, any_frame, expected):
+def test_a_depth_image_becomes_metres_at_pixels(tmp_path, frame, any_frame, late_s, expected, said):
     messages = []
     for index in range(6):
         messages += [
             ('/camera/camera_info', index, camera_info(index, (HEIGHT, WIDTH), K)),
             ('/camera/image', index, raw(index, picture(index))),
-            ('/depth/image', index, depth_image(index, np.full((HEIGHT, WIDTH), 1.0 + index), frame)),
+            (
+                '/depth/image',
+                index + late_s * 1e9 / PERIOD_NS,
+                depth_image(index, np.full((HEIGHT, WIDTH), 1.0 + index), frame),
+            ),
         ]
     bag = write_bag(tmp_path / 'bag', messages)
     chosen = settings([bag], tmp_path / 'out', topics=['/camera/image'], depth_topics=['/depth/image'])
     chosen.held_out_fraction, chosen.any_frame = 0.0, any_frame
     manifest = ingest.run(chosen)
     assert manifest['metric_depth'] == expected
+    problems = manifest['problems'].get('bag', {})
+    assert sum(problems.values()) == 6 - expected
+    assert all(problem.startswith(f'/depth/image: {said}') for problem in problems)
     dataset = ShardDataset(tmp_path / 'out')
     for sample in map(dataset.__getitem__, range(expected)):
         number = (sample.meta['stamp_ns'] - START_NS) // PERIOD_NS
@@ -285,7 +327,9 @@ def test_points_of_a_lidar_are_where_they_are_projected_by_hand_and_none_that_th
     undistort = lens == 'undistorted'
     chosen = settings([bag], tmp_path / 'out', cloud_topics=['/lidar'], undistort=undistort, held_out_fraction=0.0)
     manifest = ingest.run(chosen)
-    assert (manifest['images'], manifest['metric_depth'], manifest['problems']) == (4, 3, {})
+    assert (manifest['images'], manifest['metric_depth']) == (4, 3)
+    ((problem, count),) = manifest['problems']['bag'].items()
+    assert (problem.partition(':')[0], count) == ('/lidar', 1)
     pixels = projected(wall, K, d)
     seen = inside(pixels)
     if undistort:
@@ -328,6 +372,9 @@ def test_a_fixed_frame_accounts_for_what_the_robot_drove_between_cloud_and_image
 def test_a_topic_that_is_not_there_is_an_error_that_names_those_that_are(two_bags, tmp_path):
     with pytest.raises(DataError, match='/camera/image'):
         ingest.run(settings(two_bags[:1], tmp_path / 'out', topics=['/front/image']))
+    for name, kind in (('depth_topics', 'depth images'), ('cloud_topics', 'point clouds')):
+        with pytest.raises(DataError, match=f'no {kind} .* on /dpeth in any bag'):
+            ingest.run(settings(two_bags, tmp_path / 'out', **{name: ['/dpeth']}))
     assert not (tmp_path / 'out').exists()
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import filecmp
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -168,8 +169,24 @@ def test_an_onnx_model_is_a_teacher_too(tmp_path, kind):
     assert seen == pytest.approx(expected if kind == 'disparity' else 1 / expected, rel=1e-4)
 
 
-def test_what_is_no_teacher_is_named_in_one_line(tmp_path):
+@pytest.mark.parametrize('output', ['photos', 'link', 'others'])
+def test_tars_of_another_maker_are_never_written_over(tmp_path, teacher, output):
+    images_of(tmp_path / 'photos', 2)
+    (tmp_path / 'photos' / 'train-000000.index.json').unlink()
+    shutil.copytree(tmp_path / 'photos', tmp_path / 'others')
+    (tmp_path / 'link').symlink_to(tmp_path / 'photos')
+    tar = tmp_path / output / 'train-000000.tar'
+    before = tar.read_bytes()
+    with pytest.raises(RecipeError, match=r'train-000000\.tar.*name another output'):
+        label.run(settings_of(tmp_path / 'photos', tmp_path / output, teacher))
+    assert tar.read_bytes() == before
+    assert not (tmp_path / output / 'manifest.json').exists()
+
+
+def test_what_is_no_teacher_is_named_in_one_line(tmp_path, teacher):
     shards = images_of(tmp_path / 'shards', 2)
+    with pytest.raises(RecipeError, match='input_size must be a multiple of 32, got 50'):
+        label.run(settings_of(shards, tmp_path / 'labels', teacher, input_size=50))
     with pytest.raises(RecipeError, match='name a teacher'):
         label.run(settings_of(shards, tmp_path / 'labels', ''))
     with pytest.raises(DataError, match=r'absent\.safetensors'):
@@ -182,7 +199,7 @@ def test_a_file_that_is_no_onnx_model_is_named(tmp_path):
     shards = images_of(tmp_path / 'shards', 2)
     (tmp_path / 'broken.onnx').write_bytes(b'no model')
     with pytest.raises(DataError, match=r'broken\.onnx'):
-        label.run(settings_of(shards, tmp_path / 'labels', tmp_path / 'broken.onnx'))
+        label.run(settings_of(shards, tmp_path / 'labels', tmp_path / 'broken.onnx', input_size=28))
     assert not (tmp_path / 'labels' / 'train-000000.tar').exists()
 
 

@@ -1,11 +1,15 @@
 """The metric network: metres, from a relative network's encoder."""
 
+import numpy as np
 import pytest
 import torch
 
 from depth_anything_ros import checkpoints
+from training.data import Sample, ShardWriter
+from training.data.shards import encode_sample
 from training.data.spec import DataSpec
 from training.errors import RecipeError
+from training.files import Folder
 from training.initial import initial_network
 from training.stages import metric
 
@@ -63,6 +67,21 @@ def test_depth_out_of_range_is_unknown(small_shards, relative, tmp_path):
 def test_values_out_of_range_are_refused(small_shards, relative, tmp_path, changes, said):
     with pytest.raises(ValueError, match=said):
         settings_of(small_shards[0], relative, tmp_path, **changes)
+
+
+@pytest.mark.parametrize(('focal_px', 'fits'), [(0.0, True), (57.0, True), (596.11, False)])
+def test_the_focal_length_is_that_of_the_images_as_the_network_sees_them(relative, tmp_path, focal_px, fits):
+    depth = np.ones((96, 144), np.float32)
+    meta = {'K': [[150.0, 0.0, 71.5], [0.0, 150.0, 47.5], [0.0, 0.0, 1.0]]}
+    sample = Sample('s', np.full((96, 144, 3), 90, np.uint8), depth=depth, meta=meta)
+    ShardWriter(Folder(tmp_path)).write('train-000000', [('s', encode_sample(sample))])
+    settings = settings_of(tmp_path, relative, tmp_path / 'out', size=[32, 32], canonical_focal_px=focal_px)
+    if fits:
+        assert (metric.prepare(settings).network.architecture.canonical_focal_px or 0.0) == focal_px
+    else:
+        # Seen as 32 x 64: 150 px become 50 downwards and 66.67 across.
+        with pytest.raises(RecipeError, match=r'57\.74 px .*: set it to that, or to 0'):
+            metric.prepare(settings)
 
 
 def test_a_new_head_needs_an_encoder_that_was_trained(small_shards, tmp_path):

@@ -24,41 +24,56 @@ from training.stages import retrain
 
 
 @pytest.mark.parametrize(
-    ('plugin', 'compressed'),
-    [(StoragePlugin.SQLITE3, False), (StoragePlugin.MCAP, True)],
+    ('plugin', 'compressed', 'licence', 'arguments'),
+    [
+        (StoragePlugin.SQLITE3, False, 'Apache-2.0', 'input_size:=64'),
+        (StoragePlugin.MCAP, True, 'CC-BY-NC-4.0', 'input_size:=64 accept_license:=true'),
+    ],
     ids=['sqlite3-raw', 'mcap-jpeg'],
 )
-def test_a_bag_becomes_a_checkpoint_and_a_verdict_in_numbers(tmp_path, networks, plugin, compressed):
+def test_a_bag_becomes_a_checkpoint_and_a_verdict_in_numbers(
+    tmp_path, networks, plugin, compressed, licence, arguments
+):
     bag = record(tmp_path / 'bag', plugin, compressed)
     output = tmp_path / 'new'
-    manifest = retrain.run(settings_of(bag, output, networks))
+    settings = settings_of(bag, output, networks)
+    teacher = checkpoints.load(None, settings.label.teacher)
+    teacher.source = dataclasses.replace(teacher.source, licence=licence)
+    settings.label.teacher, settings.label.accept_license = str(tmp_path / 'teacher.safetensors'), True
+    checkpoints.save(teacher, settings.label.teacher)
+    manifest = retrain.run(settings)
     assert manifest['verdict'] in ('better', 'worse', 'no difference seen')
     assert 'abs_rel' in manifest['verdict_in_words']
     assert manifest['agreement_with_teacher']['images'] > 5
     assert all(speed > 0 for speed in manifest['images_per_second'].values())
     report = (output / 'report.md').read_text()
     assert manifest['verdict_in_words'] in report
-    assert f'checkpoint:={output}/model.safetensors' in report
+    assert f'checkpoint:={output}/model.safetensors {arguments}\n' in report
+    assert 'their shorter side scaled to 64 pixels: ' in report
     assert (output / 'evaluation' / 'report.html').exists()
-    new = checkpoints.load(None, output / 'model.safetensors')
+    new = checkpoints.load(None, output / 'model.safetensors', accept_license=True)
     old = checkpoints.load(None, networks / 'old.safetensors')
-    assert new.source.licence == 'Apache-2.0'
+    assert new.source.licence == licence
     assert any(not torch.equal(a, b) for a, b in zip(new.parameters(), old.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(
-    ('depth', 'said'),
+    ('depth', 'max_points', 'said'),
     [
-        ({'with_depth': False}, 'record a depth image or a LiDAR cloud'),
-        ({'depth_frame': 'depth'}, "/depth: the depth image is in frame 'depth'"),
+        ({'with_depth': False}, 5000, 'record a depth image or a LiDAR cloud'),
+        ({'depth_frame': 'depth'}, 5000, "/depth: the depth image is in frame 'depth'"),
+        ({}, 40, 'too few valid pixels'),
     ],
-    ids=['none', 'not registered'],
+    ids=['none', 'not registered', 'thin'],
 )
-def test_nothing_is_claimed_of_a_log_without_metric_depth(tmp_path, networks, depth, said):
+def test_nothing_is_claimed_of_a_log_without_metric_depth(tmp_path, networks, depth, max_points, said):
     bag = record(tmp_path / 'bag', **depth)
-    manifest = retrain.run(settings_of(bag, tmp_path / 'new', networks, ()))
+    settings = settings_of(bag, tmp_path / 'new', networks, ())
+    settings.ingest.max_points = max_points
+    manifest = retrain.run(settings)
     assert manifest['verdict'] == 'unknown'
     assert said in (tmp_path / 'new' / 'report.md').read_text()
+    assert (tmp_path / 'new' / 'model.safetensors').exists()
     assert manifest['agreement_with_teacher']['metric'] == 'teacher_disagreement'
 
 
@@ -77,6 +92,19 @@ def test_what_can_fail_fails_before_the_work(tmp_path, networks):
         retrain.run(dataclasses.replace(settings, baseline='teacher.onnx'))
     with pytest.raises(ValueError, match=r'student\.output is filled by retrain'):
         dataclasses.replace(settings, student=dataclasses.replace(settings.student, output='here'))
+    with pytest.raises(RecipeError, match='old: input_size must be a multiple of 32, got 50'):
+        retrain.run(dataclasses.replace(settings, input_size=50))
+    with pytest.raises(RecipeError, match=r'teacher .*: input_size must be a multiple of 32, got 50'):
+        retrain.run(dataclasses.replace(settings, label=dataclasses.replace(settings.label, input_size=50)))
+    for changes, said in (
+        ({'size': [60, 60]}, 'takes multiples of 32'),
+        ({'batch_size': 3}, r'3 samples a batch .* of pairs \(CutMix\)'),
+        ({'accumulate': 4}, r'2 samples a batch .* in 4 parts each \(accumulate\)'),
+        ({'checkpoint': str(tmp_path / 'lost.safetensors')}, r'lost\.safetensors'),
+    ):
+        wrong = dataclasses.replace(settings.student, **changes)
+        with pytest.raises((RecipeError, DataError), match=said):
+            retrain.run(dataclasses.replace(settings, baseline=str(networks / 'old.safetensors'), student=wrong))
     assert not output.exists()
 
 

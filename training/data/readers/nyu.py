@@ -10,7 +10,7 @@ from typing import Any
 
 from training.data.readers.base import Item, Reader, camera_matrix
 from training.data.sample import Sample
-from training.errors import BadSampleError, DataError, TrainingError
+from training.errors import BadSampleError, DataError, RecipeError, TrainingError
 from training.recipe import free
 
 _SPLITS = {'train': 'trainNdxs', 'test': 'testNdxs'}
@@ -22,7 +22,7 @@ class Nyu(Reader):
     Crop and cap are the protocol's matter.
 
     split: `test` (654 images, the split of Eigen et al. too) or `train` (795) of the official `splits.mat`, which
-        lies beside it; '' for all.
+        lies beside it; '' for all, or for all of a list of one's own.
     """
 
     name = 'nyu'
@@ -33,12 +33,13 @@ class Nyu(Reader):
     class Options:
         """depth: `rawDepths`, as measured, or `depths`, holes filled by colour; published numbers differ in which.
 
-        splits_file: `splits.mat` (MATLAB 5, needs scipy), or a text of the numbers of the images to take, from 1.
+        splits_file: like `splits.mat` (MATLAB 5, needs scipy), which '' stands for; or a text of the numbers of the
+            images to take, from 1, with or without a split.
         """
 
         depth: str = 'rawDepths'
         file: str = free('nyu_depth_v2_labeled.mat')
-        splits_file: str = free('splits.mat')
+        splits_file: str = free('')
 
     def find(self) -> Iterable[Item]:
         """Numbers, from 1 as in the official list."""
@@ -46,10 +47,11 @@ class Nyu(Reader):
             count = len(file['images'])
             if self.options.depth not in file:
                 raise DataError(f'{self.options.file} has no {self.options.depth!r}: use rawDepths or depths')
-        numbers = self._of_split() if self.split else range(1, count + 1)
+        listed = self.split or self.options.splits_file
+        numbers = self._of_split() if listed else range(1, count + 1)
         for number in numbers:
             if not 1 <= number <= count:
-                raise DataError(f'{self.options.splits_file}: image {number} of {count}; they are counted from 1')
+                raise DataError(f'{self._splits_file}: image {number} of {count}; they are counted from 1')
             yield Item(f'{number:04d}')
 
     def read(self, item: Item) -> Sample:
@@ -84,8 +86,12 @@ class Nyu(Reader):
                     raise DataError(f'{self.folder.url}/{name}: no `images` in it, expected {self.layout}')
                 yield file
 
+    @property
+    def _splits_file(self) -> str:
+        return self.options.splits_file or 'splits.mat'
+
     def _of_split(self) -> list[int]:
-        name = self.options.splits_file
+        name = self._splits_file
         try:
             if not name.endswith('.mat'):
                 return [int(word) for words in self.lines(name) for word in words]
@@ -94,6 +100,8 @@ class Nyu(Reader):
             raise DataError(f'{name} is no list of images: {error!r}') from error
 
     def _matlab_numbers(self, name: str) -> list[int]:
+        if not self.split:
+            raise RecipeError(f'nyu: {name} has several splits: give the split, {" or ".join(_SPLITS)}')
         try:
             from scipy.io import loadmat  # noqa: PLC0415 - optional
         except ImportError as error:

@@ -13,7 +13,7 @@ from training.data.readers.eth3d import Eth3d
 from training.data.readers.kitti import Kitti
 from training.data.readers.nyu import Nyu
 from training.data.readers.sintel import Sintel
-from training.errors import BadSampleError, DataError, TrainingError
+from training.errors import BadSampleError, DataError, RecipeError, TrainingError
 
 RAMP = np.linspace(1, 20, 24 * 32, dtype=np.float32).reshape(24, 32)
 
@@ -64,6 +64,9 @@ def test_nyu_takes_the_split_of_the_official_file_counted_from_one(layout):
     io.savemat(layout.root / 'splits.mat', indices, do_compression=True)
     assert keys(Nyu(layout.root, 'test')) == ['0002', '0003']
     assert keys(Nyu(layout.root, 'train')) == ['0001', '0004']
+    assert len(Nyu(layout.root)) == 4
+    with pytest.raises(RecipeError, match='give the split, train or test'):
+        Nyu(layout.root, splits_file='splits.mat')
 
 
 def test_nyu_takes_a_list_of_numbers_without_scipy(layout, monkeypatch):
@@ -71,7 +74,11 @@ def test_nyu_takes_a_list_of_numbers_without_scipy(layout, monkeypatch):
     layout.text('test.txt', '# Eigen', '2', '4')
     layout.write('splits.mat', b'x')
     monkeypatch.setitem(sys.modules, 'scipy.io', None)
-    assert keys(Nyu(layout.root, 'test', splits_file='test.txt')) == ['0002', '0004']
+    listed = Nyu(layout.root, splits_file='test.txt')
+    assert keys(listed) == keys(Nyu(layout.root, 'test', splits_file='test.txt')) == ['0002', '0004']
+    assert listed.fingerprint != Nyu(layout.root).fingerprint
+    with pytest.raises(DataError, match=r'absent\.txt'):
+        Nyu(layout.root, splits_file='absent.txt')
     with pytest.raises(TrainingError, match=r'needs scipy.*splits_file=FILE\.txt'):
         Nyu(layout.root, 'test')
     for line, message in (('0', 'counted from 1'), ('5', 'image 5 of 4'), ('two', 'no list of images')):
