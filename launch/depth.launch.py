@@ -62,7 +62,7 @@ def generate_launch_description() -> LaunchDescription:
                 'image',
                 default_value='image',
                 description=f'image topic; with cameras {CAMERA} in it stands for the name of each, as it does in '
-                'camera_info and scale_reference',
+                'camera_info, scale_reference and imu',
             ),
             DeclareLaunchArgument(
                 'camera_info',
@@ -73,6 +73,9 @@ def generate_launch_description() -> LaunchDescription:
                 'scale_reference',
                 default_value='scale_reference',
                 description='what alignment_source measures by: a depth image, PointCloud2, LaserScan or Range',
+            ),
+            DeclareLaunchArgument(
+                'imu', default_value='imu', description='Imu topic, for alignment_source ground with gravity: imu'
             ),
             *(
                 DeclareLaunchArgument(argument, default_value='', description=f'{meaning}; empty: params_file')
@@ -116,7 +119,7 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     cameras = [name.strip() for name in argument('cameras').split(',')] if argument('cameras') else []
     if cameras:
         overrides.append({'cameras': cameras})
-    topics = {name: argument(name) for name in ('image', 'camera_info', 'scale_reference')}
+    topics = {name: argument(name) for name in ('image', 'camera_info', 'scale_reference', 'imu')}
     remappings = _remappings(cameras, topics)
     actions: list[LaunchDescriptionEntity] = [
         *_transport(),
@@ -148,8 +151,11 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 def _remappings(cameras: list[str], topics: dict[str, str]) -> list[tuple[str, str]]:
     """What each camera's topics are called here."""
     named = {name: topic for name, topic in topics.items() if topic not in ('', name)}
-    if len(cameras) > 1 and CAMERA not in named.get('image', CAMERA):
-        raise RuntimeError(f'image:={named["image"]} is one topic for {len(cameras)} cameras: let it contain {CAMERA}')
+    for name in ('image', 'camera_info'):  # a sensor may serve several cameras
+        if len(cameras) > 1 and CAMERA not in named.get(name, CAMERA):
+            raise RuntimeError(
+                f'{name}:={named[name]} is one topic for {len(cameras)} cameras: let it contain {CAMERA}'
+            )
     if not cameras:
         for name, topic in named.items():
             if CAMERA in topic:

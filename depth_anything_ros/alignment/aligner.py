@@ -36,6 +36,8 @@ _REMEMBERED_BYTES = 64 << 20
 _REMEMBERED_EVIDENCE = 256
 # A step back in time larger than this is a restarted bag or simulation, not a late message.
 _RESTART_NS = 1_000_000_000
+# Evidence that is so much before its frame, by stamp or by arrival, has not been the quicker on its way.
+_EARLY_S = 1.0
 # A network errs alike at neighbouring pixels: all samples in a cell of this grid count as one.
 _INDEPENDENT_CELLS = (6, 8)
 # Pixels looked at to tell what an image's disparity spans.
@@ -161,9 +163,10 @@ class Aligner:
         self._evidence: list[_Evidence] = []
         self._counts = Counter()
         self._expected_ns: int | None = None
+        self._expected_s = self._round_s = 0.0
         # Of all the rest.
         self._working = RLock()
-        self._views: deque[View] = deque()
+        self._frames: deque[_Remembered] = deque()
         self._last_ns: int | None = None
         self._advanced_s = 0.0
         # The disparity of the nearest pixels when the last fit had to hold the shift; None if that measured it.
@@ -193,7 +196,7 @@ class Aligner:
             self.refuse_evidence(reason)
             return reason
         with self._lock:
-            self._evidence.append(_Evidence(stamp, evidence, _nbytes(evidence)))
+            self._evidence.append(_Evidence(stamp, evidence, _nbytes(evidence), monotonic()))
             while len(self._evidence) > _REMEMBERED_EVIDENCE or (
                 len(self._evidence) > 2 and sum(item.nbytes for item in self._evidence) > _REMEMBERED_BYTES
             ):
@@ -211,7 +214,8 @@ class Aligner:
     def expect(self, stamp_ns: int) -> None:
         """Say that the frame with this stamp is in work: its evidence must wait for it."""
         with self._lock:
-            self._expected_ns = stamp_ns
+            now_s = monotonic()
+            self._expected_ns, self._expected_s, self._round_s = stamp_ns, now_s, now_s - self._expected_s
 
     def is_waiting_for(self, stamp_ns: int) -> bool:
         """Whether evidence of this moment waits while the alignment grows old: better take that frame than a newer."""
@@ -250,8 +254,15 @@ class Aligner:
     def hold(self, on: bool) -> str:
         """Freeze the alignment, which then neither follows evidence nor ages, or let go; returns why not, if so."""
         with self._working:
-            if on and self._state.current is None:
-                return 'there is no alignment to hold'
+            if on and not self._held:
+                if self._state.current is None:
+                    return 'there is no alignment to hold'
+                if self._state.age_s is not None:
+                    # Frames may have ceased, and none has told since how old it is.
+                    age_s = self._state.age_s + monotonic() - self._advanced_s
+                    if age_s > self.settings.max_age_s:
+                        old = f'the last one is {age_s:.1f} s old, more than alignment.max_age_s'
+                        return f'there is no alignment to hold: {old}'
             self._held = on
             return ''
 
@@ -263,7 +274,7 @@ class Aligner:
         if view.kind == 'disparity':
             return replace(view, values=disparity)
         with np.errstate(divide='ignore'):
-            return replace(view, values=np.float32(1.0) / disparity)
+            return replace(view, values=np.float32(1.0) / disparity, stabilised_by=self._stabilizer.map)
 
     def _is_near(self, evidence_ns: int, stamp_ns: int) -> bool:
         return abs(evidence_ns - stamp_ns) <= self.settings.max_time_difference_s * 1e9
@@ -272,7 +283,7 @@ class Aligner:
         return self._expected_ns is not None and self._is_near(evidence_ns, self._expected_ns)
 
     def _forget(self, reason: str) -> None:
-        self._views.clear()
+        self._frames.clear()
         with self._lock:
             self._evidence.clear()
         self._tracker.forget()
@@ -280,45 +291,60 @@ class Aligner:
         self._refusal, self._mismatch = reason, ''
 
     def _take_messages(self, view: View) -> None:
-        self._views.append(replace(view, image=None))
-        while len(self._views) > 2 and sum(item.values.nbytes for item in self._views) > _REMEMBERED_BYTES:
-            self._views.popleft()
-        for evidence_ns, evidence, match in self._ripe_evidence(view.stamp_ns):
+        with self._lock:
+            # A frame may have waited a round for its evidence. Frames that nobody has announced come from a file.
+            earliest_s = self._expected_s - self._round_s - _EARLY_S
+            known = self._expected_ns == view.stamp_ns
+        self._frames.append(_Remembered(replace(view, image=None), earliest_s if known else -inf))
+        while len(self._frames) > 2 and sum(item.view.values.nbytes for item in self._frames) > _REMEMBERED_BYTES:
+            self._frames.popleft()
+        for evidence_ns, evidence, frame in self._ripe_evidence(view.stamp_ns):
             last_ns = self._tracker.stamp_ns
             # What comes later than what we have learnt since is of no use.
-            if not self._held and (last_ns is None or evidence_ns >= last_ns):
-                self._measure(evidence, match, evidence_ns)
+            if self._held or (last_ns is not None and evidence_ns < last_ns):
+                continue
+            if self._measure(evidence, frame.view, evidence_ns):
+                frame.apart_ns = frame.apart_from(evidence_ns)
 
-    def _ripe_evidence(self, now_ns: int) -> list[tuple[int, Any, View]]:
+    def _ripe_evidence(self, now_ns: int) -> list[tuple[int, Any, _Remembered]]:
         """The evidence whose moment has come, of this frame or an earlier one: for each the nearest only, in order."""
         # What is later than this frame may be of the next one's moment, and waits for that unless this one is nearer.
         horizon_ns = now_ns + int(self.settings.max_time_difference_s * 1e9)
-        if len(self._views) > 1:
-            horizon_ns = min(horizon_ns, now_ns + max(now_ns - self._views[-2].stamp_ns, 0) // 2)
+        if len(self._frames) > 1:
+            horizon_ns = min(horizon_ns, now_ns + max(now_ns - self._frames[-2].view.stamp_ns, 0) // 2)
         with self._lock:
             ripe = [item for item in self._evidence if item.stamp_ns <= horizon_ns]
             self._evidence = [item for item in self._evidence if item.stamp_ns > horizon_ns]
         nearest: dict[int, tuple[int, _Evidence]] = {}
+        done: set[int] = set()
         for item in ripe:
             evidence_ns = item.stamp_ns
-            index = min(range(len(self._views)), key=lambda i: abs(self._views[i].stamp_ns - evidence_ns))
-            apart = abs(self._views[index].stamp_ns - evidence_ns)
-            if not self._is_near(evidence_ns, self._views[index].stamp_ns):
+            index = min(range(len(self._frames)), key=lambda i: self._frames[i].apart_from(evidence_ns))
+            apart = self._frames[index].apart_from(evidence_ns)
+            if not self._is_near(evidence_ns, self._frames[index].view.stamp_ns):
                 self._count('unmatched')
                 self._mismatch = (
                     f'the last evidence is {apart / 1e9:.3f} s from the nearest frame in work, more than '
                     f'alignment.max_time_difference_s = {self.settings.max_time_difference_s:g}'
                 )
-            elif index not in nearest or apart < nearest[index][0]:
+            elif (early_s := self._frames[index].earliest_s - item.arrived_s) > 0.0:
+                done.add(evidence_ns)
+                self._count('unmatched')
+                self._mismatch = (
+                    f'the last evidence was there {early_s + _EARLY_S:.0f} s before the frame of its stamp: '
+                    'synchronise the clocks'
+                )
+            # Measured twice, what the network errs in a frame would count as seen twice.
+            elif apart < (nearest[index][0] if index in nearest else self._frames[index].apart_ns):
                 nearest[index] = apart, item
-        used = {item.stamp_ns for _, item in nearest.values()}
+        done |= {item.stamp_ns for _, item in nearest.values()}
         with self._lock:
-            self._evidence += [item for item in ripe if item.stamp_ns > now_ns and item.stamp_ns not in used]
+            self._evidence += [item for item in ripe if item.stamp_ns > now_ns and item.stamp_ns not in done]
         chosen = sorted(nearest.items(), key=lambda pair: pair[0])
-        return [(item.stamp_ns, item.content, self._views[i]) for i, (_, item) in chosen]
+        return [(item.stamp_ns, item.content, self._frames[i]) for i, (_, item) in chosen]
 
-    def _measure(self, evidence: Any, view: View, evidence_ns: int) -> None:
-        """Let the source say what the evidence tells of the frame, and learn from it."""
+    def _measure(self, evidence: Any, view: View, evidence_ns: int) -> bool:
+        """Let the source say what the evidence tells of the frame, and learn from it; returns whether it told any."""
         self._constant = None
         try:
             measured = self._source.measure(evidence, view)
@@ -326,14 +352,15 @@ class Aligner:
                 # What rests on a message ages like a fit.
                 self._constant = replace(measured, stamp_ns=evidence_ns) if self._source.topics else measured
                 self._refusal = self._mismatch = ''
-                return
+                return True
             problem = self._track(measured, view, evidence_ns)
         except Exception as error:  # as above
             self._refusal = _reason(error)
             if not isinstance(self._source, NoSource):
                 self._count('refused')
-            return
+            return False
         self._refusal, self._mismatch = problem, ''
+        return True
 
     def _track(self, measured: Samples | Prior, view: View, evidence_ns: int) -> str:
         """Update the tracker; returns what should be known of it. Raises AlignmentError."""
@@ -378,7 +405,9 @@ class Aligner:
             if tracked is None:
                 raise
             fitted = fit_scale_shift(disparity, depth_m, shift=tracked.shift, **common)
-            slope = float(np.median(1.0 / depth_m[np.isfinite(depth_m) & (depth_m > 0.0)])) - tracked.shift
+            # Of the samples that were fitted: what the model does not see has no part in it.
+            usable = np.isfinite(disparity) & np.isfinite(depth_m) & (depth_m > 0.0)
+            slope = fitted.scale * float(np.median(disparity[usable]))
             if not slope > 0.0:
                 raise
             # Samples at one depth scatter by their noise. These are at several, and the disparity does not tell them
@@ -411,12 +440,12 @@ class Aligner:
             return current
         current, age_s, problem = self._constant or self._tracker.at(stamp_ns), None, self._refusal
         if current is None:
-            problem = problem or self._mismatch or 'no evidence yet'
+            problem = problem or self._mismatch or self._early_evidence(stamp_ns) or 'no evidence yet'
         elif current.stamp_ns is not None:
             age_s = (stamp_ns - current.stamp_ns) / 1e9
             if age_s > self.settings.max_age_s:
                 stale = f'the last good fit is {age_s:.1f} s old, more than alignment.max_age_s'
-                cause = problem or self._mismatch
+                cause = problem or self._mismatch or self._early_evidence(stamp_ns)
                 problem = f'{stale}; {cause}' if cause else stale
                 current = None
             elif doubt := self._doubt(current):
@@ -424,6 +453,17 @@ class Aligner:
                 current = None
         self._state = AlignmentState(current, problem, age_s)
         return current
+
+    def _early_evidence(self, stamp_ns: int) -> str:
+        """What is wrong where evidence was there before its frame by more than transport can explain; else empty."""
+        with self._lock:
+            # While a slow network works, evidence of later frames comes rightly.
+            until_s = self._expected_s if self._expected_ns == stamp_ns else inf
+            stamps = [item.stamp_ns for item in self._evidence if item.arrived_s <= until_s]
+        early_s = (max(stamps, default=stamp_ns) - stamp_ns) / 1e9
+        if early_s < _EARLY_S:
+            return ''
+        return f'evidence waits that is stamped {early_s:.0f} s later than this frame: synchronise the clocks'
 
     def _doubt(self, current: Alignment) -> str:
         """Why an alignment that is not old cannot be believed any more; empty if it can."""
@@ -444,11 +484,29 @@ class Aligner:
 
 @dataclass(frozen=True)
 class _Evidence:
-    """What a source keeps of a message until its frame is there. nbytes: of its arrays."""
+    """What a source keeps of a message until its frame is there. nbytes: of its arrays. arrived_s: when, monotonic."""
 
     stamp_ns: int
     content: Any
     nbytes: int
+    arrived_s: float
+
+
+@dataclass
+class _Remembered:
+    """A frame whose evidence may still come.
+
+    earliest_s: the monotonic time before which its evidence cannot have come, if the clocks are right. apart_ns: how
+    far off in time that was from which it was learnt.
+    """
+
+    view: View
+    earliest_s: float
+    apart_ns: float = inf
+
+    def apart_from(self, evidence_ns: int) -> int:
+        """How far off in time evidence is, ns."""
+        return abs(evidence_ns - self.view.stamp_ns)
 
 
 def _nbytes(evidence: Any) -> int:

@@ -85,6 +85,7 @@ class View:
     canonical_focal_px: the focal length that a metric model assumes, in pixels of what it saw, None if unknown.
     image: the picture itself, uint8 RGB (h, w, 3) of the same field of view, None if it is not at hand.
     max_depth_m: the largest depth that a metric model can say, None if unknown.
+    stabilised_by: gain and offset that the stabilizer has applied to what the model predicts, as disparity.
     """
 
     values: np.ndarray
@@ -97,6 +98,7 @@ class View:
     canonical_focal_px: float | None = None
     image: np.ndarray | None = None
     max_depth_m: float | None = None
+    stabilised_by: tuple[float, float] = (1.0, 0.0)
 
     @cached_property
     def disparity(self) -> np.ndarray:
@@ -111,7 +113,8 @@ class View:
         """The disparity at and below which a metric model is saturated and tells no distance; -inf if there is none."""
         if self.kind == 'disparity' or self.max_depth_m is None:
             return -inf
-        return 1.0 / (_SATURATED * self.max_depth_m)
+        gain, offset = self.stabilised_by
+        return gain / (_SATURATED * self.max_depth_m) + offset
 
     @property
     def calibrated(self) -> CameraModel:

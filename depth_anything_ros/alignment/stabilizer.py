@@ -64,6 +64,11 @@ class Stabilizer:
             return disparity
         return disparity * np.float32(self._gain) + np.float32(self._offset)
 
+    @property
+    def map(self) -> tuple[float, float]:
+        """Gain and offset by which the last disparity was changed."""
+        return self._gain, self._offset
+
     def _followed(self, gray: np.ndarray | None) -> np.ndarray:
         """The previous stabilised disparity, each point moved to where it is now; NaN where it was outside."""
         if gray is None or self._previous_gray is None:

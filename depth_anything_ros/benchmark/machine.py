@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ import numpy as np
 import torch
 
 
-def machine() -> dict[str, Any]:
-    """What the figures depend on beside the options."""
+def machine(devices: Iterable[str] = ()) -> dict[str, Any]:
+    """What the figures depend on beside the options.
+
+    devices: what was measured on, as torch names it; where no GPU is among them, the one that torch takes is named.
+    """
     return {
         'cpu': _cpu_model(),
         'cores': os.cpu_count(),
         'cpu_flags': _cpu_flags(),
         'torch_threads': torch.get_num_threads(),
-        'gpu': torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        'gpu': _gpus(devices) if torch.cuda.is_available() else None,
         'platform': platform.platform(),
         'python': platform.python_version(),
         'torch': torch.__version__,
@@ -33,6 +37,11 @@ def machine_line(about: dict[str, Any]) -> str:
     flags = f' with {", ".join(about["cpu_flags"])}' if about['cpu_flags'] else ''
     gpu = about['gpu'] or 'no GPU'
     return f'{about["cpu"]}{flags}, {about["cores"]} cores, {gpu}, torch {about["torch"]}.'
+
+
+def _gpus(devices: Iterable[str]) -> str:
+    used = [device for device in devices if device.startswith('cuda')]
+    return ', '.join(dict.fromkeys(map(torch.cuda.get_device_name, used or ['cuda'])))
 
 
 def _cpu_model() -> str:

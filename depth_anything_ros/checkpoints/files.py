@@ -66,7 +66,11 @@ def save(model: DepthAnything, path: str | Path, dtype: torch.dtype | None = Non
     if path.suffix != '.safetensors':
         raise ValueError(f'{path}: checkpoints are saved as .safetensors')
     architecture = model.architecture
-    metadata = {'architecture': architecture.name, 'taps': json.dumps(architecture.taps)}
+    metadata = {
+        'architecture': architecture.name,
+        'taps': json.dumps(architecture.taps),
+        'output_stride': str(architecture.output_stride),
+    }
     if architecture.max_depth is not None:
         metadata['max_depth'] = str(architecture.max_depth)
         metadata['canonical_focal_px'] = json.dumps(architecture.canonical_focal_px)

@@ -152,16 +152,20 @@ def _architecture(file: CheckpointFile, entry: CatalogueEntry | None, path: Path
     architecture = ARCHITECTURES[recorded]
     try:
         taps = tuple(json.loads(file.metadata['taps']))
+        # Older files do not have it.
+        output_stride = int(file.metadata.get('output_stride', architecture.output_stride))
         max_depth = float(file.metadata['max_depth']) if 'max_depth' in file.metadata else architecture.max_depth
         focal_px = json.loads(file.metadata.get('canonical_focal_px', json.dumps(architecture.canonical_focal_px)))
         focal_px = None if focal_px is None else float(focal_px)
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptCheckpointError(
-            f'{path}: taps, max_depth or canonical_focal_px in its metadata is unreadable: {error}'
+            f'{path}: taps, output_stride, max_depth or canonical_focal_px in its metadata is unreadable: {error}'
         ) from error
     if taps != architecture.taps:
         raise CheckpointMismatchError(f'{path} is to run with taps {taps}, {recorded} has {architecture.taps}')
-    return replace(architecture, max_depth=max_depth, canonical_focal_px=focal_px)
+    if output_stride not in (1, 2):
+        raise CheckpointMismatchError(f'{path} is to run with output_stride {output_stride}, this version has 1 and 2')
+    return replace(architecture, output_stride=output_stride, max_depth=max_depth, canonical_focal_px=focal_px)
 
 
 def _check_licence(what: object, licence: str, accepted: bool) -> None:

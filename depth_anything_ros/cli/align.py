@@ -18,7 +18,7 @@ from depth_anything_ros.cli import align_report
 from depth_anything_ros.cli.bag_topics import BagTopics, choose_topics
 from depth_anything_ros.cli.bag_transforms import fixed_transforms
 from depth_anything_ros.cli.errors import CommandError, UsageError
-from depth_anything_ros.cli.pipeline import check_range, make_estimator, make_view
+from depth_anything_ros.cli.pipeline import check_correction, check_range, make_estimator, make_view
 from depth_anything_ros.cli.playback import FRAME_ERRORS, Playback, Tally
 from depth_anything_ros.cli.sources import Choice, choose_sources, make_with, split_parameters
 from depth_anything_ros.cli.trial import Trial
@@ -39,7 +39,9 @@ def run(args: Namespace) -> int:
         topics = choose_topics(bag, args, choices, truth_topic, _TRUTH_SOURCES)
         truth = truth_topic and make_with('--truth', _TRUTH_SOURCES[bag.topics[truth_topic]], parameters)
         worker = _Worker(bag, topics, choices, truth, args)
-        worker.run(make_estimator(args, args.backend))
+        estimator = make_estimator(args, args.backend)
+        check_correction(estimator, choices, args)
+        worker.run(estimator)
         skipped = worker.skipped
         if skipped.count == worker.frames:
             reason = skipped.reason or bag.damage or 'the topic has no messages'

@@ -44,7 +44,8 @@ def print_overall(trials: Sequence[Trial]) -> None:
             print('|' + '|'.join('-' * (width + 2) for width in widths) + '|')
         print('| ' + ' | '.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + ' |')
     for trial in trials:
-        print(f'\n{trial.label}: {counts_of(trial.aligner.state)}')
+        believed = trial.rows[-1].state == 'metric'
+        print(f'\n{trial.label}:', "the model's own metres" if believed else counts_of(trial.aligner.state))
         for what, reasons in (
             ('without metres', [row.reason for row in trial.rows if not row.metres]),
             ('with metres, but', [row.reason for row in trial.rows if row.metres]),

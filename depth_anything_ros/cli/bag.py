@@ -22,7 +22,7 @@ from depth_anything_ros.cli.errors import UsageError
 from depth_anything_ros.cli.pipeline import Frame, Pipeline, counts_of
 from depth_anything_ros.cli.playback import FRAME_ERRORS, BagImage, Playback, Tally
 from depth_anything_ros.cli.sources import choose_sources
-from depth_anything_ros.geometry import point_cloud
+from depth_anything_ros.geometry import is_known, point_cloud
 from depth_anything_ros.geometry.transforms import Transforms
 
 _logger = logging.getLogger(__name__)
@@ -79,6 +79,7 @@ class _Worker:
         self.skipped = Tally()
         self._without_metres = Tally()
         self._without_camera = Tally()
+        self._unknown = Tally()
 
     def run(self, output: OutputBag) -> None:
         """Copy the bag, and process its frames on the way."""
@@ -97,6 +98,7 @@ class _Worker:
             (self.skipped, 'skipped'),
             (self._without_metres, 'without metres'),
             (self._without_camera, 'without camera_info and points'),
+            (self._unknown, 'without points'),
         ):
             if tally.count:
                 _logger.warning('%d of %d frames %s, first: %s', tally.count, total, what, tally.reason)
@@ -133,8 +135,12 @@ class _Worker:
             return
         self._outputs.write_depth(header, time_ns, camera.rectifier(depth) if camera.rectifier else depth)
         self._outputs.write_camera_info(header, time_ns, camera.info)
-        cloud = point_cloud(depth, camera.model, image.pixels, self._args.stride)
-        self._outputs.write_points(header, time_ns, cloud)
+        stride = self._args.stride
+        cloud = point_cloud(depth, camera.model, image.pixels, stride)
+        if is_known(cloud, depth[::stride, ::stride]):
+            self._outputs.write_points(header, time_ns, cloud)
+        else:
+            self._unknown.add('every pixel is unknown or nearer than --range-min')
 
     def _no_metres(self) -> str:
         if not (self._args.alignment_source or self._args.scale_reference):

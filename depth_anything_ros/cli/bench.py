@@ -28,12 +28,20 @@ _STOP_TIMEOUT_S = 60.0
 
 def run(args: Namespace) -> int:
     """Run the command: Markdown tables on stdout, and files if asked for; raises CommandError if nothing could run."""
-    report: dict[str, Any] = {'machine': machine(), 'image_size': list(args.size), 'frames': args.frames}
-    report['results'], report['unavailable'] = _engine(args)
-    if not report['results']:
-        raise CommandError('; '.join(dict.fromkeys(case['reason'] for case in report['unavailable'])))
+    results, unavailable = _engine(args)
+    if not results:
+        raise CommandError('; '.join(dict.fromkeys(case['reason'] for case in unavailable)))
+    report: dict[str, Any] = {
+        'machine': machine(result['device'] for result in results),
+        'image_size': list(args.size),
+        'frames': args.frames,
+        'results': results,
+        'unavailable': unavailable,
+    }
     if args.end_to_end:
-        report['end_to_end'] = [_end_to_end(result, args) for result in report['results'] if not result['reference']]
+        nodes = [_end_to_end(result, args) for result in results if not result['reference']]
+        report['end_to_end'] = [node for node in nodes if 'reason' not in node]
+        report['unavailable'] += [node for node in nodes if 'reason' in node]
     write_report(report, tables(report), args.json, args.markdown)
     return 0
 
@@ -87,7 +95,8 @@ class _Trial:
         self.problem = ''
         self._times: dict[str, list[float]] = {part: [] for part in PARTS}
         self._process = stack.enter_context(_process('depth_anything_ros.cli.bench_case', case.to_json()))
-        self._facts = {**self.asked, 'precision_asked': case.precision, **self._answer()}
+        asked = {'model_asked': case.model, 'precision_asked': case.precision}
+        self._facts = {**self.asked, **asked, **self._answer()}
 
     def time(self, frames: int) -> None:
         """Time so many frames."""
@@ -124,10 +133,14 @@ class _Trial:
 
 
 def _end_to_end(result: dict[str, Any], args: Namespace) -> dict[str, Any]:
-    """The node with the same settings, between a camera and a subscriber of their own processes."""
+    """The node with the same settings, between a camera and a subscriber of their own processes.
+
+    What it took, or in `reason` why there is nothing.
+    """
     width, height = args.size
     asked = {
-        'model': result['model'],
+        # As asked: what a file says of itself need not be in the catalogue.
+        'model': result['model_asked'],
         'checkpoint': args.checkpoint,
         'accept_license': args.accept_license,
         'device': result['device'],
@@ -141,9 +154,11 @@ def _end_to_end(result: dict[str, Any], args: Namespace) -> dict[str, Any]:
     }
     with _process('depth_anything_ros.node.bench', json.dumps(asked)) as process:
         line = process.stdout.readline()
-    if not line:
-        raise CommandError('the measurement of the node failed; its reason is above')
-    return {**asked, **json.loads(line)}
+    case = {**asked, 'model': result['model']}
+    if line:
+        return {**case, **json.loads(line)}
+    reason = f'the measurement of the node ended with code {process.returncode}; what it said is above'
+    return {**case, 'reference': '', 'reason': reason}
 
 
 @contextmanager

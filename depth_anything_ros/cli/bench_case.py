@@ -77,7 +77,7 @@ def _serve(case: Case, answers: TextIO) -> None:
     for line in sys.stdin:
         timed = [frame(image) for _ in range(int(line))]
         _say(answers, {part: [1e3 * times[part] for times in timed] for part in PARTS})
-    _say(answers, memory())
+    _say(answers, memory(facts['device']))
 
 
 def _answers() -> TextIO:

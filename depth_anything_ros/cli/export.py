@@ -58,6 +58,8 @@ def run(args: Namespace) -> int:
 
 
 def _check(args: Namespace) -> None:
+    if _is_file(args.model) and args.checkpoint:
+        raise UsageError(f'{args.model} and --checkpoint {args.checkpoint} are two weight files: give one')
     suffix = _SUFFIXES[args.format]
     if args.out.suffix != suffix:
         raise UsageError(f'expected OUT to end in {suffix} for --format {args.format}, got {args.out}')
@@ -70,7 +72,7 @@ def _check(args: Namespace) -> None:
 
 
 def _prepare(args: Namespace) -> _Job:
-    named_by_file = Path(args.model).suffix in _WEIGHTS
+    named_by_file = _is_file(args.model)
     network = checkpoints.load(
         None if named_by_file else args.model,
         path=args.model if named_by_file else args.checkpoint or None,
@@ -83,6 +85,11 @@ def _prepare(args: Namespace) -> _Job:
     images = [made_up_picture(*args.image_size)] if args.images is None else _read(args.images)
     batches = [preprocess([image], size, torch.device('cpu')) for image in images]
     return _Job(network, (1, 3, *size), batches)
+
+
+def _is_file(model: str) -> bool:
+    """Whether MODEL is a weight file, and no name of the catalogue."""
+    return Path(model).suffix in _WEIGHTS
 
 
 def _export_onnx(args: Namespace, job: _Job) -> None:

@@ -81,9 +81,17 @@ class TruthSource(_SplitSource):
 
 def split(samples: Samples, held_out: float) -> tuple[Samples, Samples]:
     """The samples that are kept and those that are held out, evenly mixed, always in the same way."""
-    count = len(samples.depth_m)
-    held = np.arange(count) * _GOLDEN_RATIO % 1.0 < held_out
+    held = _held(len(samples.depth_m), held_out)
     return _part(samples, ~held), _part(samples, held)
+
+
+def kept_of(count: int, held_out: float) -> int:
+    """How many of so many samples are kept."""
+    return int(np.count_nonzero(~_held(count, held_out)))
+
+
+def _held(count: int, held_out: float) -> np.ndarray:
+    return np.arange(count) * _GOLDEN_RATIO % 1.0 < held_out
 
 
 def _part(samples: Samples, chosen: np.ndarray) -> Samples:

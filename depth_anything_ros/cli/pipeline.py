@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from argparse import Namespace
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from depth_anything_ros.alignment import Aligner, AlignmentState, View
+from depth_anything_ros.alignment import Aligner, AlignmentState, View, source_types
 from depth_anything_ros.checkpoints import name_or_default
 from depth_anything_ros.cli.errors import CommandError, UsageError
 from depth_anything_ros.cli.sources import Choice, fixed_choice
 from depth_anything_ros.estimation import UNAVAILABLE_ERRORS, DepthEstimator, Prediction
 from depth_anything_ros.geometry import CameraModel, mark_depth
 from depth_anything_ros.geometry.transforms import NoTransforms, Transforms
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,9 @@ class Pipeline:
         """
         check_depth_options(args)
         choice = choice or fixed_choice(args)
-        return cls(make_estimator(args, args.backend), Aligner(choice.source, choice.settings), args)
+        estimator = make_estimator(args, args.backend)
+        check_correction(estimator, [choice], args)
+        return cls(estimator, Aligner(choice.source, choice.settings), args)
 
     def __call__(
         self,
@@ -122,6 +128,22 @@ def make_estimator(args: Namespace, backend: str) -> DepthEstimator:
         raise CommandError(str(error)) from error
     except ValueError as error:  # a precision or an input size that cannot be
         raise UsageError(str(error)) from error
+
+
+def check_correction(estimator: DepthEstimator, choices: Iterable[Choice], args: Namespace) -> None:
+    """Say which of the choices a metric model does not heed.
+
+    Raises UsageError for --scale and --shift, and warns of a source whose evidence would correct it.
+    """
+    if estimator.kind != 'depth':
+        return
+    name = estimator.source.name
+    if args.scale is not None:
+        raise UsageError(f'--scale and --shift are for a relative model, and {name} is a metric one: leave them out')
+    # The camera source corrects it in any case, and none never.
+    heeded = source_types()['none'], source_types()['camera']
+    if not all(choice.settings.correct_metric_model or isinstance(choice.source, heeded) for choice in choices):
+        _logger.warning('%s is a metric model and believed as it is; --set correct_metric_model=true aligns it', name)
 
 
 def check_depth_options(args: Namespace) -> None:

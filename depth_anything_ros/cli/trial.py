@@ -10,7 +10,7 @@ from math import nan, sqrt
 import numpy as np
 
 from depth_anything_ros.alignment import AlignedFrame, Aligner, AlignmentSource, AlignmentState, View
-from depth_anything_ros.cli.held_out import COLLECTED, KeptSource, TruthSource
+from depth_anything_ros.cli.held_out import COLLECTED, KeptSource, TruthSource, kept_of
 from depth_anything_ros.cli.scores import NO_SCORE, Score, Truth, hindsight, relative_error
 from depth_anything_ros.cli.sources import Choice
 
@@ -96,10 +96,17 @@ class Trial:
         self.rows: list[Row] = []
         self.distances = Distances()
         self._limits_m = limits_m
-        source = KeptSource(choice.source, held_out) if truth is None else choice.source
-        self._truth = TruthSource(choice.source, held_out) if truth is None else TruthSource(truth)
         self._has_own_truth = truth is None
-        self.aligner = Aligner(source, choice.settings)
+        if truth is None:
+            # In the node a fit has the samples that are held out too.
+            min_samples = kept_of(choice.settings.min_samples, held_out)
+            self.aligner = Aligner(
+                KeptSource(choice.source, held_out), replace(choice.settings, min_samples=min_samples)
+            )
+            self._truth = TruthSource(choice.source, held_out)
+        else:
+            self.aligner = Aligner(choice.source, choice.settings)
+            self._truth = TruthSource(truth)
         # Truth is matched to frames as evidence is; of a metric model too.
         self._matcher = Aligner(self._truth, replace(choice.settings, stabilizer_s=0.0, correct_metric_model=True))
         self._state = self.aligner.state

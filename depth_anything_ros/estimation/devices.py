@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -16,6 +17,8 @@ from depth_anything_ros.choices import PRECISIONS
 from depth_anything_ros.estimation.errors import DeviceUnavailableError, PrecisionUnavailableError
 
 _log = logging.getLogger(__name__)
+
+Result = TypeVar('Result')
 
 _OPENVINO = 'openvino:'
 # What torch raises of a device: from its library, where it is built without it, and while it starts it.
@@ -78,6 +81,20 @@ def _computing(device: str) -> torch.device:
     resolved = torch.device(device)
     (torch.ones(1, device=resolved) + 1.0).item()
     return resolved
+
+
+def with_room(work: Callable[[], Result], give_back: Callable[[], None], device: torch.device) -> Result:
+    """What work gives; where the device's memory is full, it is done once more after give_back.
+
+    Raises torch.cuda.OutOfMemoryError if there is too little still.
+    """
+    with suppress(torch.cuda.OutOfMemoryError):
+        return work()
+    # Not in a handler: the error holds the tensors of the call as long as it lives.
+    _log.info('%s has too little memory: what only saves time gives back its own', device)
+    give_back()
+    release_memory(device)
+    return work()
 
 
 def release_memory(device: torch.device) -> None:

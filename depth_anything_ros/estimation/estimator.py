@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 
 from depth_anything_ros import checkpoints
 from depth_anything_ros.estimation.backends import make_backend
-from depth_anything_ros.estimation.devices import check_precision, release_memory, resolve_target
+from depth_anything_ros.estimation.devices import check_precision, release_memory, resolve_target, with_room
 from depth_anything_ros.estimation.errors import (
     BackendUnavailableError,
     DeviceMemoryError,
@@ -160,8 +161,9 @@ class DepthEstimator:
         (size,) = sizes
         seen = network_size(*size, self.input_size, self._multiple)
         size = None if at_network_size else size
+        work = partial(self._kept if keep_on_device else self._fetched, images, seen, size)
         try:
-            return self._kept(images, seen, size) if keep_on_device else self._fetched(images, seen, size)
+            return with_room(work, self._backend.release, self.device)
         except torch.cuda.OutOfMemoryError as error:
             full = _memory_error(self.device, error)
         # Not in the handler: torch's error holds the tensors of this call as long as it lives.

@@ -81,6 +81,14 @@ def point_cloud(
     return PointCloud(points, colors)
 
 
+def is_known(cloud: PointCloud, depth: np.ndarray) -> bool:
+    """Whether anything is known of what a cloud was made of, depth (H, W) in metres: a point, or that the way is free.
+
+    Where nothing is, an empty cloud would say that the way is free.
+    """
+    return bool(np.isfinite(cloud.points[..., 2]).any() or np.isposinf(depth).any())
+
+
 def _points(depth: np.ndarray, rays: np.ndarray) -> np.ndarray:
     depth = np.where((depth > 0) & (depth < np.inf), depth, np.float32(np.nan))
     # Three times faster than NumPy's broadcasting over a last axis of 3.

@@ -29,23 +29,43 @@ def compressed_to_rgb(msg) -> np.ndarray:
     The data says which of the two it is. Grey is repeated, alpha dropped, 16 bits scaled by 255/65535. An
     EXIF rotation is not applied: the picture must stay registered to its CameraInfo. As in image_transport,
     a format that says "compressed rgb8" was encoded with red and blue exchanged; any other is taken as usual.
+    A Bayer mosaic is compressed as it is: a single channel under such a name ("bayer_rggb8; png compressed ") is
+    interpolated.
 
     Raises UnsupportedEncodingError for compressedDepth and other formats, and MalformedImageError for data
-    that is damaged, ends early (older OpenCV would fill the rest with grey) or claims more than MAX_PIXELS.
+    that is damaged, ends early (older OpenCV would fill the rest with grey) or claims more than MAX_PIXELS, and for
+    a mosaic of another depth than its name says.
     """
     data = bytes(msg.data)
     if 'compressedDepth' in msg.format:
         raise UnsupportedEncodingError(msg.format, _FORMATS)
     check_picture(data, msg.format)
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    encoding = msg.format.partition(';')[0].strip()
+    is_bayer = encoding.startswith('bayer_') and encoding in opencv.ENCODINGS
+    channels = cv2.IMREAD_ANYCOLOR if is_bayer else cv2.IMREAD_COLOR
+    flags = channels | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise MalformedImageError(f'{msg.format!r} data cannot be decoded: {error}') from error
     if decoded is None:
         raise MalformedImageError(f'{msg.format!r} data of {len(data)} bytes cannot be decoded')
+    if decoded.ndim == 2:
+        return _interpolated(decoded, encoding, msg.format)
     decoded = opencv.to_8_bit(decoded)
     return decoded if 'compressed rgb' in msg.format else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+
+
+def _interpolated(mosaic: np.ndarray, encoding: str, format_name: str) -> np.ndarray:
+    expected = np.dtype(opencv.ENCODINGS[encoding].dtype)
+    if mosaic.dtype != expected:
+        # JPEG has 8 bits, and image_transport lets a brighter value of 16 end at 255.
+        raise MalformedImageError(
+            f'{format_name!r} data has {8 * mosaic.itemsize} bits a pixel, expected {8 * expected.itemsize}: '
+            'let the driver send PNG, or the mosaic in 8 bits'
+        )
+    opencv.check_side(*mosaic.shape, encoding)
+    return opencv.decode(mosaic, encoding)
 
 
 def check_picture(data: bytes, format_name: str) -> None:

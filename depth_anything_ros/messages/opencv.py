@@ -71,9 +71,15 @@ def view_pixels(msg) -> np.ndarray:
         raise MalformedImageError(f'{what}: its chroma is halved, so the width must be even')
     if height % encoding.height_multiple:
         raise MalformedImageError(f'{what}: its chroma is halved, so the height must be even')
-    if min(height, width) < encoding.min_side:
-        raise MalformedImageError(f'{what}: a Bayer mosaic needs at least 3x3 pixels')
+    check_side(height, width, msg.encoding)
     return pixels
+
+
+def check_side(height: int, width: int, encoding: str) -> None:
+    """Raises MalformedImageError for an image that is too small for its encoding."""
+    if min(height, width) < ENCODINGS[encoding].min_side:
+        what = f'{encoding} image of {width}x{height} pixels'
+        raise MalformedImageError(f'{what}: a Bayer mosaic needs at least 3x3 pixels')
 
 
 def decode(pixels: np.ndarray, encoding: str) -> np.ndarray:

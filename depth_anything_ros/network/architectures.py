@@ -12,7 +12,9 @@ IMAGE_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Architecture:
-    """One network. The weights of two that differ only in `taps`, or in being metric, have the same names and shapes.
+    """One network.
+
+    The weights of two that differ only in `taps`, `output_stride`, or in being metric, have the same names and shapes.
 
     Attributes:
         name: what users call it, for example `v2-small`.

@@ -49,11 +49,14 @@ class DepthNode(LifecycleNode):
 
     Topics, types, QoS and parameters: README.md. The executor's thread only stores what comes; the worker's
     do the work, with one model for all cameras.
+
+    is_configuring: whether the model is being loaded; a download may take minutes.
     """
 
     def __init__(self, **kwargs) -> None:
         """Declare parameters and diagnostics; raises SettingsError and rclpy's parameter errors."""
         super().__init__('depth_node', **kwargs)
+        self.is_configuring = False
         self._estimator: DepthEstimator | None = None
         self._worker: Worker | None = None
         self._streams: tuple[Stream, ...] = ()
@@ -78,6 +81,7 @@ class DepthNode(LifecycleNode):
     @_told
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and offer the topics; FAILURE, with the reason in the log, if there is no model."""
+        self.is_configuring = True
         try:
             self._estimator = estimator = self._load_model()
             # Here rather than with the first frame, which would wait for it.
@@ -89,6 +93,8 @@ class DepthNode(LifecycleNode):
             return self._fail(str(error))
         except Exception:
             return self._fail(traceback.format_exc())
+        finally:
+            self.is_configuring = False
         self.get_logger().info(
             f'{estimator.source.name} on {estimator.hardware} ({estimator.backend}, {estimator.precision}) '
             f'predicts {estimator.kind}'

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from math import inf
+from weakref import proxy
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from depth_anything_ros.alignment.tensors import (
     sigma_of_inverse,
 )
 from depth_anything_ros.estimation.backends.torch_backends import RUNS_BEFORE_CAPTURE, captured
+from depth_anything_ros.estimation.devices import with_room
 from depth_anything_ros.estimation.resident import check_finite
 from depth_anything_ros.estimation.transfer import numbers_to_device, to_host
 from depth_anything_ros.geometry import CameraModel, DepthRectifier
@@ -69,8 +71,8 @@ class _Work:
     """All that decides which operations make the products of a frame.
 
     topics: those that carry pixels or points. size: (height, width) of the prediction. image_size: that of the picture.
-    believed: the prediction is depth that needs no alignment. least_disparity: as in AlignedFrame. terms: of the
-    alignment's field. camera: for points.
+    believed: the prediction is depth that needs no alignment. saturates: whether AlignedFrame's least_disparity is
+    looked at. terms: of the alignment's field. camera: for points.
     rectifier: for images, None where nothing is to be rectified. certain: the largest relative deviation of a point, 0
     for any. The rest is as in Settings.
     """
@@ -79,7 +81,7 @@ class _Work:
     size: tuple[int, int]
     image_size: tuple[int, int]
     believed: bool
-    least_disparity: float
+    saturates: bool
     terms: int
     camera: CameraModel | None
     rectifier: DepthRectifier | None
@@ -99,7 +101,7 @@ class _Work:
             size=made.aligned.disparity.shape,
             image_size=made.image.shape[:2],
             believed=made.aligned.believed is not None,
-            least_disparity=made.aligned.least_disparity,
+            saturates=made.aligned.least_disparity > -inf,
             terms=len(alignment.field) if alignment else 0,
             camera=camera.model if camera and POINTS in topics else None,
             rectifier=camera.rectifier if camera and topics & {DEPTH, SIGMA} else None,
@@ -125,8 +127,10 @@ class DeviceRender:
         aligned = made.aligned
         values = aligned.disparity if aligned.believed is None else aligned.believed
         numbers = alignment_numbers(aligned.alignment) if aligned.alignment else _NO_NUMBERS
-        numbers = numbers_to_device(numbers, self._device)
-        parts = self._plan(_Work.of(made, topics))(values.tensor, values.finite, numbers, made.prediction.pixels)
+        numbers = numbers_to_device((aligned.least_disparity, *numbers), self._device)
+        inputs = values.tensor, values.finite, numbers, made.prediction.pixels
+        work = _Work.of(made, topics)
+        parts = with_room(lambda: self._plan(work)(*inputs), self._plans.clear, self._device)
         check_finite(bool(parts[_FINITE][0]), values.precision)
         for name in filter(topics.__contains__, TOPICS):
             if name != POINTS:
@@ -146,7 +150,8 @@ class _Plan:
     def __init__(self, work: _Work, device: torch.device) -> None:
         self._work = work
         self._layout: list[tuple[str, tuple[int, ...], np.dtype]] = []
-        self._run: Callable[..., torch.Tensor] = self._packed
+        # By a proxy: plans that hold themselves, their graphs too, would not give their memory back when they go.
+        self._run: Callable[..., torch.Tensor] = partial(_Plan._packed, proxy(self))
         self._runs = 0
         self._basis = self._sources = self._scale = self._rays = None
         if work.terms:
@@ -166,7 +171,7 @@ class _Plan:
             packed = self._run(*inputs)
             self._runs += 1
             if self._runs == RUNS_BEFORE_CAPTURE and packed.is_cuda:
-                self._run = captured(self._packed, *inputs, limit=0.0)
+                self._run = captured(self._run, *inputs, limit=0.0)
         data, parts, start = to_host(packed), {}, 0
         for name, shape, dtype in self._layout:
             end = start + int(np.prod(shape)) * np.dtype(dtype).itemsize
@@ -179,7 +184,8 @@ class _Plan:
     ) -> torch.Tensor:
         """All parts, one behind the other, uint8 (N,).
 
-        values: float32 (H, W) disparity, or depth that is believed. numbers: the alignment's. pixels: uint8 (h, w, 3).
+        values: float32 (H, W) disparity, or depth that is believed. numbers: the least disparity, which the stabilizer
+        changes with each frame, and the alignment's. pixels: uint8 (h, w, 3).
         """
         parts = {_FINITE: finite.int().reshape(1), **self._pictures(values)}
         if self._work.topics & METRES:
@@ -200,11 +206,12 @@ class _Plan:
 
     def _metres(self, values: torch.Tensor, numbers: torch.Tensor, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
         work, parts, sigma = self._work, {}, None
+        least, numbers = numbers[0], numbers[1:]
         if work.believed:
-            depth = mark_depth(self._unsaturated(values, values.reciprocal()), *work.limits)
+            depth = mark_depth(self._unsaturated(values, values.reciprocal(), least), *work.limits)
         else:
             inverse = inverse_depth(values, numbers, self._basis)
-            depth = mark_depth(self._unsaturated(depth_of_inverse(inverse, numbers), values), *work.limits)
+            depth = mark_depth(self._unsaturated(depth_of_inverse(inverse, numbers), values, least), *work.limits)
             if work.needs_sigma:
                 sigma = marked_sigma(sigma_of_inverse(inverse, numbers), depth)
         if DEPTH in work.topics:
@@ -217,9 +224,8 @@ class _Plan:
             parts |= self._points(depth, sigma, pixels)
         return parts
 
-    def _unsaturated(self, depth: torch.Tensor, disparity: torch.Tensor) -> torch.Tensor:
-        least = self._work.least_disparity
-        return depth if least == -inf else depth.masked_fill(disparity <= least, inf)
+    def _unsaturated(self, depth: torch.Tensor, disparity: torch.Tensor, least: torch.Tensor) -> torch.Tensor:
+        return depth.masked_fill(disparity <= least, inf) if self._work.saturates else depth
 
     def _rectified(self, values: torch.Tensor) -> torch.Tensor:
         return values if self._sources is None else rectified(values, self._sources, self._scale)

@@ -28,16 +28,15 @@ def main(args: list[str] | None = None) -> int:
     except RuntimeError as error:  # such as a parameter file that is not there
         print(f'depth_node: {error}', file=sys.stderr)
         return 1
-    stopping, starting = [], True
+    stopping, starting, node = [], True, None
 
     def stop(number: int, _) -> None:
         stopping.append(number)
-        if starting:  # a download may take minutes
+        if starting or (node is not None and node.is_configuring):  # a download may take minutes
             raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    node = None
     executor = SingleThreadedExecutor()
     try:
         node = DepthNode()

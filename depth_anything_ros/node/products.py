@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from depth_anything_ros.alignment import AlignedFrame
-from depth_anything_ros.geometry import Camera, PointCloud, colorize, mark_depth, point_cloud
+from depth_anything_ros.geometry import Camera, PointCloud, colorize, is_known, mark_depth, point_cloud
 from depth_anything_ros.messages import depth_to_millimetres, fill_image, fill_point_cloud
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def render(made: Products, topics: set[str]) -> Iterator[tuple[str, Fill]]:
         yield SIGMA, image_fill(SIGMA, _rectified(sigma, made.camera))
     if POINTS in topics:
         cloud = _cloud(made, depth, sigma)
-        if _is_known(cloud, depth[:: settings.points_stride, :: settings.points_stride]):
+        if is_known(cloud, depth[:: settings.points_stride, :: settings.points_stride]):
             yield POINTS, partial(fill_point_cloud, points=cloud.points, colors=cloud.colors)
 
 
@@ -137,11 +137,6 @@ def _marked(sigma: np.ndarray, depth: np.ndarray) -> np.ndarray:
 def _rectified(values: np.ndarray, camera: Camera | None) -> np.ndarray:
     """Depth, or its uncertainty, which turns with the axis by the same factor."""
     return camera.rectifier(values) if camera and camera.rectifier else values
-
-
-def _is_known(cloud: PointCloud, depth: np.ndarray) -> bool:
-    """Whether anything is known of what this marked depth (H, W) shows: a point, or that the way is free."""
-    return bool(np.isfinite(cloud.points[..., 2]).any() or np.isposinf(depth).any())
 
 
 def _cloud(made: Products, depth: np.ndarray, sigma: np.ndarray | None) -> PointCloud:

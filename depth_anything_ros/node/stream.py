@@ -88,6 +88,7 @@ class Stream:
         self._outputs: Outputs | None = None
         self._alignment_topic: AlignmentTopic | None = None
         self._cameras: Cameras | None = None
+        self._calibrated: Cameras | None = None  # those that have served a frame
         self._camera_problem = self._sigma_problem = ''
         self._saw_frame = False  # since it listens
         self._last_frame = 0, ''  # stamp in nanoseconds, frame_id
@@ -140,6 +141,10 @@ class Stream:
         if settings.source is before.source:
             self._aligner.settings = settings.aligner_settings
         else:
+            if self._aligner.state.held:
+                self._node.get_logger().warning(
+                    f'{self._about}the hold is released: alignment.source or one of its parameters changed'
+                )
             self._aligner = self._new_aligner()
         if self._image_inputs:
             if settings.projection != before.projection:
@@ -231,11 +236,15 @@ class Stream:
         response.success = self._alignment_is_used()
         if response.success:
             self._aligner.realign()
+            self.announce_alignment()
         response.message = 'the alignment is forgotten' if response.success else 'the model predicts metres: not used'
         return response
 
     def _on_hold(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        refusal = self._aligner.hold(request.data)
+        if request.data and (self._slot is None or not self._saw_frame):  # what held before is of another time
+            refusal = 'no frame has come since the node was activated: there is no alignment to hold'
+        else:
+            refusal = self._aligner.hold(request.data)
         response.success = not refusal
         response.message = refusal or ('held' if request.data else 'released')
         self.announce_alignment()
@@ -325,17 +334,22 @@ class Stream:
 
     def _find_camera(self, job: Job, prediction: Prediction) -> Camera | None:
         header, sizes = job.frame.message.header, (job.image.shape[:2], prediction.values.shape)
+        cameras = self._cameras
         try:
-            return self._cameras.find(header, *sizes, exact=job.settings.exact_sync)
+            camera = cameras.find(header, *sizes, exact=job.settings.exact_sync)
         except CameraInfoError as error:
             lost = f'no cloud, no {DEPTH}' if self._must_rectify(job.settings) else 'no cloud'
             self._camera_problem = f'{lost}: {error}'
             self._complaints.warn(self._camera_problem)
             return None
+        self._calibrated = cameras
+        return camera
 
     def _must_rectify(self, settings: Settings) -> bool:
         """Whether depth of an image without a CameraInfo would be in another geometry than that of the others."""
-        return settings.exact_sync and self._cameras.heard and not self._cameras.rectified
+        # A camera that was never calibrated has them all in one geometry.
+        calibrated = self._calibrated is self._cameras or (settings.exact_sync and self._cameras.heard)
+        return calibrated and not self._cameras.rectified
 
     # What is said of the camera
 

@@ -122,6 +122,66 @@ def test_evidence_of_another_moment_is_not_used(world):
     assert '0.100 s' in made.state.problem
 
 
+def test_evidence_faster_than_frames_measures_each_frame_once(world):
+    made = world()
+    made.evidence(0)
+    made.frame(0)
+    made.evidence(40)
+    made.frame(100)
+    assert made.state.fits == 1
+    # Nothing was learnt of the frame yet if the evidence could not be used.
+    made.evidence(100, np.full_like(DEPTH, np.nan))
+    made.frame(200)
+    made.evidence(140)
+    made.frame(300)
+    assert (made.state.fits, made.state.refused) == (2, 1)
+
+
+def test_evidence_with_a_clock_that_is_ahead_is_told(world):
+    early = 'evidence waits that is stamped 3 s later than this frame: synchronise the clocks'
+    made = world(max_age_s=1.0)
+    for late in (2900, 3000, 3100):
+        made.evidence(late)
+    assert made.frame(0).depth is None
+    assert made.state.problem == early
+    # What has come while the network worked is rightly later.
+    made = world(max_age_s=1.0)
+    made.aligner.expect(0)
+    made.evidence(3000)
+    made.frame(0)
+    assert made.state.problem == 'no evidence yet'
+    # One that is lost over it, too.
+    made = world(max_age_s=1.0)
+    made.evidence(0)
+    made.frame(0)
+    made.evidence(5000)
+    made.frame(2000)
+    assert made.state.problem.endswith(f'more than alignment.max_age_s; {early}')
+
+
+def test_evidence_that_was_there_seconds_before_its_frame_is_of_another_moment(world, monkeypatch):
+    """What a clock that is 3 s ahead stamps fits a frame that was taken 3 s later: another scene, wrong metres."""
+    made, now = world(), [0.0]
+    monkeypatch.setattr('depth_anything_ros.alignment.aligner.monotonic', lambda: now[0])
+    for milliseconds in range(0, 5000, 100):
+        now[0] = milliseconds / 1000
+        made.evidence(milliseconds + 3000)
+        made.aligner.expect(milliseconds * MS)
+        assert made.frame(milliseconds).depth is None
+    assert made.state.unmatched > 0
+    assert made.state.problem == 'the last evidence was there 3 s before the frame of its stamp: synchronise the clocks'
+
+
+def test_evidence_of_a_frame_that_waited_for_a_slow_network_is_used(world, monkeypatch):
+    made, now = world(), [0.0]
+    monkeypatch.setattr('depth_anything_ros.alignment.aligner.monotonic', lambda: now[0])
+    for number in range(4):
+        now[0] = 5.0 * number
+        made.aligner.expect(5000 * number * MS - 4900 * MS)
+        made.evidence(5000 * number + 100)
+        assert (made.frame(5000 * number - 4900).depth is not None) == (number > 0)
+
+
 def test_evidence_of_another_frame_is_not_used_and_both_are_named(world):
     made = world()
     made.evidence(0, frame_id='depth_optical_frame')
@@ -341,6 +401,25 @@ def test_a_held_alignment_neither_follows_nor_ages_and_warns(world):
     assert made.frame(9100).depth is None
 
 
+def test_what_has_aged_while_no_frame_came_cannot_be_held(world, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr('depth_anything_ros.alignment.aligner.monotonic', lambda: now[0])
+    made = world(max_age_s=1.0)
+    made.evidence(0)
+    made.frame(0)
+    now[0] += 0.9
+    assert made.aligner.hold(True) == ''
+    now[0] += 600.0
+    assert made.aligner.hold(True) == ''
+    made.aligner.hold(False)
+    assert 'no alignment to hold: the last one is 600.9 s old' in made.aligner.hold(True)
+    assert not made.state.held
+    constant = world('fixed', {'scale': SCALE, 'shift': SHIFT})
+    constant.frame(0)
+    now[0] += 600.0
+    assert constant.aligner.hold(True) == ''
+
+
 def test_a_frame_whose_evidence_waits_is_asked_for_once_the_alignment_grows_old(world):
     made = world(max_age_s=2.0)
     assert not made.aligner.is_waiting_for(0)
@@ -379,6 +458,18 @@ def test_where_a_metric_model_is_saturated_there_is_no_distance(world):
     depth = corrected.frame(0, seen, kind='depth', max_depth_m=1.5).depth
     assert (depth[far] == np.inf).all()
     np.testing.assert_allclose(depth[DEPTH < 1.4], DEPTH[DEPTH < 1.4] / 0.8, rtol=1e-3)
+
+
+def test_where_a_metric_model_is_saturated_there_is_no_distance_after_the_stabilizer_either(world):
+    made = world(correct_metric_model=True, stabilizer_s=0.3)
+    random, sky = np.random.default_rng(0), np.arange(60) < 12
+    truth = np.where(sky[:, None], np.nan, DEPTH)
+    for i in range(30):
+        seen = np.where(sky[:, None], 0.999 * 5.0, DEPTH / (1.0 + 0.1 * random.standard_normal())).astype(np.float32)
+        made.evidence(33 * i, truth)
+        depth = made.frame(33 * i, seen, kind='depth', max_depth_m=5.0).depth
+        assert (depth[sky] == np.inf).all()
+        assert np.isfinite(depth[seen < 0.97 * 5.0]).all()
 
 
 def test_a_scale_that_varies_over_the_image_is_found_where_it_is_asked_for(world):
@@ -484,6 +575,20 @@ def test_one_depth_only_is_followed_where_parts_of_the_disparity_are_unknown(wor
     aligned = made.frame(1000, wall)
     assert np.nanmedian(aligned.depth) * (SCALE * 1.2 + SHIFT) == pytest.approx(1.0 / 1.1, rel=0.01)
     assert made.frame(1100).depth is not None
+
+
+def test_one_depth_only_is_followed_where_the_rest_is_too_far_for_the_model(world):
+    made = world(correct_metric_model=True)
+    for i in range(5):
+        made.evidence(100 * i, noisy(shift=0.0))
+        made.frame(100 * i, 1.0 / DISPARITY, kind='depth', max_depth_m=20.0)
+    far = np.arange(60)[:, None] < 33  # 55 %
+    seen = np.where(far, 20.0, np.full_like(DISPARITY, 1.0 / 1.2))
+    wall = 1.0 / (1.5 * SCALE * 1.2)
+    for i in range(5, 10):
+        made.evidence(100 * i, np.where(far, 60.0, np.full_like(DEPTH, wall)))
+        depth = made.frame(100 * i, seen, kind='depth', max_depth_m=20.0).depth
+    np.testing.assert_allclose(depth[33:], wall, rtol=0.02)
 
 
 def test_evidence_that_says_the_near_is_far_is_refused_also_while_tracking(world):

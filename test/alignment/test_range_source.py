@@ -214,6 +214,19 @@ def test_a_metric_model_is_corrected_by_a_factor(measure):
     assert measure(2.0, seen).scale == pytest.approx(0.8, rel=0.003)
 
 
+def test_a_metric_model_that_can_only_say_far_gives_no_scale(measure):
+    seen = View(
+        wall(19.9).astype(np.float32),
+        'depth',
+        camera=CAMERA,
+        transforms=FixedTransforms(AT_CAMERA),
+        max_depth_m=20.0,
+    )
+    with pytest.raises(EvidenceError, match=r'farther than 20 m, .* where the sensor measures 2\.00 m'):
+        measure(2.0, seen)
+    assert measure(2.0, replace(seen, max_depth_m=80.0)).scale == pytest.approx(9.95, rel=0.003)
+
+
 @pytest.mark.parametrize('unknown', [nan, inf, 0.0, -3.0])
 def test_holes_in_the_disparity_are_not_near(measure, unknown, recwarn):
     seen = view(wall(2.0))

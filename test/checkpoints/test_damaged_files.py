@@ -85,6 +85,7 @@ def test_empty_set_of_weights_is_a_mismatch(tmp_path):
         {'architecture': 'v2-small'},
         {'architecture': 'v2-small', 'taps': 'all'},
         {'architecture': 'v2-small', 'taps': '7'},
+        {'architecture': 'v2-small', 'taps': '[2, 5, 8, 11]', 'output_stride': 'half'},
         {'architecture': 'v2-small', 'taps': '[2, 5, 8, 11]', 'max_depth': 'far'},
     ],
 )

@@ -6,6 +6,7 @@ import os
 import pwd
 import resource
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from depth_anything_ros.checkpoints import (
     save,
 )
 from depth_anything_ros.checkpoints.loading import user_cache_folder
-from depth_anything_ros.network import DepthAnything, WeightSource
+from depth_anything_ros.network import ARCHITECTURES, DepthAnything, WeightSource
 
 
 def test_official_file_loads_by_path(official_file, small, output):
@@ -151,6 +152,16 @@ def test_saved_metric_network_keeps_its_range(tmp_path):
     assert load(None, tmp_path / 'metric.safetensors').architecture == model.architecture
 
 
+@pytest.mark.parametrize('stride', [1, 2])
+def test_saved_network_keeps_the_stride_of_its_output(tmp_path, stride):
+    model = DepthAnything(replace(ARCHITECTURES['tiny'], output_stride=stride))
+    save(model, tmp_path / 'mine.safetensors')
+    for name in (None, 'tiny'):
+        loaded = load(name, tmp_path / 'mine.safetensors')
+        assert loaded.architecture == model.architecture
+        assert loaded.head.full_size == (stride == 1)
+
+
 def test_saved_network_keeps_its_licence(small, tmp_path, official_file, caplog):
     model = load('v2-small', official_file)
     model.source = WeightSource('v2-small', trained=True, licence='CC-BY-NC-4.0')
@@ -215,6 +226,7 @@ def test_name_that_contradicts_the_file_is_refused(small, tmp_path):
     [
         ({'architecture': 'v9-huge', 'taps': '[2, 5, 8, 11]'}, "'v9-huge', unknown to this version"),
         ({'architecture': 'v2-small', 'taps': '[8, 9, 10, 11]'}, r'taps \(8, 9, 10, 11\)'),
+        ({'architecture': 'v2-small', 'taps': '[2, 5, 8, 11]', 'output_stride': '4'}, 'output_stride 4'),
     ],
 )
 def test_file_of_another_kind_of_network_is_refused(small, tmp_path, metadata, reason):

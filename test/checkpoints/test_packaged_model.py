@@ -17,6 +17,7 @@ from depth_anything_ros.checkpoints import (
     loading,
 )
 from depth_anything_ros.estimation import DepthEstimator
+from depth_anything_ros.network import ARCHITECTURES
 
 
 @pytest.fixture(scope='module')
@@ -40,6 +41,7 @@ def test_it_is_small_trained_and_free(tiny):
     assert sum(parameter.numel() for parameter in tiny.parameters()) <= 6e6
     assert (tiny.source.trained, tiny.source.licence) == (True, 'Apache-2.0')
     assert {str(tensor.dtype) for tensor in tiny.parameters()} == {'torch.float32'}
+    assert tiny.architecture == ARCHITECTURES['tiny']
 
 
 def test_it_loads_where_there_is_no_network_and_no_home(monkeypatch, tmp_path):

@@ -116,6 +116,16 @@ def test_the_share_that_is_held_out_is_what_was_asked_for(align):
     np.testing.assert_allclose(column(rows, 'samples'), 0.2 * 48 * 64, rtol=0.01)
 
 
+@pytest.mark.parametrize(('samples', 'state'), [(60, 'aligned'), (50, 'aligned'), (45, 'refused')])
+def test_what_has_enough_samples_for_the_node_has_enough_with_a_part_held_out(align, samples, state):
+    chosen = np.random.default_rng(0).choice(48 * 64, samples, replace=False)
+    few = np.full(48 * 64, np.nan)
+    few[chosen] = 1.0
+    messages = [*drive(2), *depths(range(2), factor=lambda index: few.reshape(48, 64))]
+    _, rows = align(messages, '--alignment-source', 'depth', estimator=Oracle(noise=0.0))
+    assert [row['state'] for row in rows] == [state] * 2
+
+
 def test_a_third_topic_is_the_truth(align):
     messages = [*drive(), *depths(), *depths(topic='/truth', factor=lambda index: 2.0)]
     options = ('--alignment-source', 'depth', '--truth', '/truth')
@@ -243,7 +253,7 @@ def test_without_matplotlib_the_rest_works_and_the_plot_says_what_to_install(ali
     assert align(messages, '--alignment-source', 'depth')[0] == 0
 
 
-def test_a_metric_model_is_judged_as_it_is_or_corrected(align):
+def test_a_metric_model_is_judged_as_it_is_or_corrected(align, capsys):
     messages = [*drive(), *depths()]
     options = ('--alignment-source', 'depth')
     code, rows = align(messages, *options, estimator=Oracle('depth'))
@@ -251,9 +261,18 @@ def test_a_metric_model_is_judged_as_it_is_or_corrected(align):
     assert {row['state'] for row in rows} == {'metric'}
     np.testing.assert_allclose(column(rows, 'abs_rel'), 0.1, rtol=1e-3)
     assert (column(rows, 'best_abs_rel') < 1e-3).all()
+    told = 'oracle is a metric model and believed as it is'
+    captured = capsys.readouterr()
+    assert "depth: the model's own metres" in captured.out
+    assert told in captured.err
     _, rows = align(messages, *options, '--set', 'correct_metric_model=true', estimator=Oracle('depth'))
     assert {row['state'] for row in rows} == {'aligned'}
     assert (column(rows, 'abs_rel') < 1e-3).all()
+    captured = capsys.readouterr()
+    assert f'depth: {FRAMES} fits' in captured.out
+    assert told not in captured.err
+    assert align(messages, '--scale', '1', '--shift', '0', '--truth', '/depth', estimator=Oracle('depth'))[0] == 2
+    assert 'oracle is a metric one: leave them out' in last_line(capsys)
 
 
 def test_a_source_without_measured_depth_needs_a_third_topic(align, capsys):

@@ -109,6 +109,20 @@ def test_range_and_edges_are_marked(run, predict, picture, drive, tmp_path):
     assert np.array_equal(found == -np.inf, depth < low)
 
 
+def test_a_cloud_of_which_nothing_is_known_is_withheld_and_one_of_free_space_is_empty(run, drive, tmp_path, capsys):
+    bag = record(tmp_path / 'in', drive())
+    five_centimetres = ('--scale', 0.001, '--shift', 20)
+    assert run('bag', bag, '--output', tmp_path / 'unknown', *five_centimetres, '--range-min', 1) == 0
+    found = read(tmp_path / 'unknown')
+    assert len(found['/camera/depth/image_rect']) == 3
+    assert '/camera/points' not in found
+    assert '3 of 3 frames without points, first: every pixel is unknown or nearer' in last_line(capsys)
+    free = ('--range-min', 0, '--range-max', 0.01)
+    assert run('bag', bag, '--output', tmp_path / 'free', *five_centimetres, *free) == 0
+    assert [len(xyz(message)) for _, _, message in read(tmp_path / 'free')['/camera/points']] == [0, 0, 0]
+    assert 'without points' not in capsys.readouterr().err
+
+
 def test_depth_of_a_distorted_camera_is_rectified(run, predict, picture, drive, tmp_path):
     bag = record(tmp_path / 'in', drive(d=(-0.2, 0.05, 0.0, 0.0, 0.0)))
     assert run('bag', bag, '--output', tmp_path / 'out', *METRES, *EVERYWHERE) == 0
@@ -429,6 +443,17 @@ def assert_metric(path):
 
 POINTS = ('--alignment-source', 'points', *EVERYWHERE)
 MOUNT = ('camera_optical_frame', 'lidar', LIDAR_POSITION, LIDAR_QUATERNION)
+
+
+@pytest.mark.parametrize(
+    ('source', 'warned'), [(POINTS, True), ((*POINTS, '--set', 'correct_metric_model=true'), False), ((), False)]
+)
+def test_a_metric_model_that_is_not_corrected_is_told(run, monkeypatch, tmp_path, capsys, source, warned):
+    monkeypatch.setattr(pipeline, 'DepthEstimator', lambda *args, **kwargs: Oracle('depth'))
+    bag = record(tmp_path / 'in', [*world(), ('/tf_static', stamp_ns(0), transforms(0, MOUNT))])
+    assert run('bag', bag, '--output', tmp_path / 'out', *source) == 0
+    told = 'oracle is a metric model and believed as it is; --set correct_metric_model=true aligns it'
+    assert capsys.readouterr().err.count(told) == warned
 
 
 def test_points_give_metres_through_static_transforms_logged_last(run, oracle, tmp_path, capsys):

@@ -2,7 +2,9 @@ import json
 import sys
 
 import pytest
+import torch
 
+from depth_anything_ros.benchmark.memory import memory
 from depth_anything_ros.cli.main import main
 
 SMALL = ['--input-size', '64', '--size', '64x48', '--backend', 'torch']
@@ -88,6 +90,54 @@ exec {sys.executable} "$@"
     assert 'code 3' in died
     assert "'cpu' is out of memory" in full
     assert killed in capsys.readouterr().out
+
+
+# A case and its node as they answer, without either.
+STAND_INS = """#!/bin/sh
+case "$*" in
+    *node.bench*) printf '%s\\n' "$3" >> {asked};;
+esac
+case "$*" in
+    *node.bench*'"input_size": 96'*) exit 3;;
+    *node.bench*) echo '{{"latency_ms": {{"depth": null, "points": null}}, "answered_hz": 9.5, "sent": 10,
+        "answered": 9, "counts": {{"replaced": 1}}, "cpu_cores": 0.5, "memory_mib": [1, 2]}}' | tr -d '\\n';;
+    *) size=64
+       case "$*" in *'"input_size": 96'*) size=96;; esac
+       echo '{{"model": "lite0", "backend": "torch", "device": "cuda:1", "precision": "fp32", "start_s": 1.0,' \\
+            '"network_size": ['$size', '$size']}}'
+       read frames
+       echo '{{"preprocess": [1.0], "network": [2.0], "postprocess": [3.0], "total": [6.0]}}'
+       echo '{{"memory_mib": 1.0, "gpu_memory_mib": 2.0}}';;
+esac
+"""
+
+
+def test_a_node_that_fails_costs_the_others_nothing_and_each_is_given_the_model_that_was_asked_for(
+    tmp_path, monkeypatch, capsys
+):
+    asked, interpreter = tmp_path / 'asked', tmp_path / 'python'
+    interpreter.write_text(STAND_INS.format(asked=asked))
+    interpreter.chmod(0o755)
+    monkeypatch.setattr(sys, 'executable', str(interpreter))
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda device: f'GPU {device}')
+    options = ['--checkpoint', 'lite0.safetensors', '--backend', 'torch', '--frames', '1', '--end-to-end']
+    report = bench(tmp_path, *options, '--input-size', '96', '64')
+    assert [(node['model'], node['input_size']) for node in report['end_to_end']] == [('lite0', 64)]
+    (failed,) = report['unavailable']
+    assert 'node ended with code 3' in failed['reason']
+    assert failed['reason'] in capsys.readouterr().out
+    # The file says which network it holds, and the catalogue has none of that name.
+    jobs = [json.loads(line) for line in asked.read_text().splitlines()]
+    assert [(job['model'], job['checkpoint']) for job in jobs] == 2 * [('', 'lite0.safetensors')]
+    assert report['machine']['gpu'] == 'GPU cuda:1'
+
+
+def test_memory_is_that_of_the_gpu_that_was_measured(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'max_memory_allocated', {'cuda:1': 2**21}.__getitem__)
+    assert memory('cuda:1')['gpu_memory_mib'] == 2.0
+    assert memory('cpu')['gpu_memory_mib'] == 0.0
 
 
 def test_bench_refuses_a_model_it_does_not_know(capsys):

@@ -72,6 +72,7 @@ def test_what_int8_spoils_is_not_written(openvino, tmp_path, picture, capsys, sp
         (['tiny', 'a.xml', '--format', 'onnx'], 2, 'end in .onnx'),
         (['tiny', 'a.xml', '--format', 'openvino', '--precision', 'int8'], 2, '--images'),
         (['tiny', 'a.onnx', '--format', 'onnx', '--input-size', '50'], 2, 'multiple of 32'),
+        (['a.safetensors', 'a.onnx', '--format', 'onnx', '--checkpoint', 'b.pth'], 2, 'are two weight files: give one'),
         (['v9-huge', 'a.onnx', '--format', 'onnx'], 1, 'unknown model'),
         (['v2-large', 'a.onnx', '--format', 'onnx'], 1, 'accept_license'),
     ],

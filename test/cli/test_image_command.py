@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import yaml
 from ply_files import read_ply
+from worlds import Oracle
 
 from depth_anything_ros import checkpoints
 from depth_anything_ros.cli import pipeline
@@ -85,6 +86,13 @@ def test_a_metric_model_gives_metres(run, picture, save, tmp_path, monkeypatch):
     found = cv2.imread(str(tmp_path / 'out' / 'a_depth.png'), cv2.IMREAD_UNCHANGED)
     np.testing.assert_allclose(found, expected * 1000, atol=0.6)
     assert (tmp_path / 'out' / 'a.ply').exists()
+
+
+def test_scale_and_shift_for_a_metric_model_are_refused(run, picture, save, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pipeline, 'DepthEstimator', lambda *args, **kwargs: Oracle('depth'))
+    assert run('image', save('a.png', picture()), '--output', tmp_path / 'out', '--scale', 5, '--shift', 0) == 2
+    assert '--scale and --shift are for a relative model, and oracle is a metric one' in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
 
 
 def test_a_calibration_file_makes_the_camera(run, predict, picture, save, tmp_path, capsys):

@@ -1,29 +1,45 @@
 """Backends: which is taken and why, and that none is far from torch."""
 
 import os
+import re
+import shlex
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, nullcontext
+from pathlib import Path
 from types import SimpleNamespace
+from weakref import WeakSet
 
 import numpy as np
 import pytest
 import torch
 
 from depth_anything_ros.checkpoints import save
+from depth_anything_ros.cli.parser import make_parser
 from depth_anything_ros.estimation import (
     BackendUnavailableError,
     DepthEstimator,
+    DeviceMemoryError,
     DeviceUnavailableError,
     PrecisionUnavailableError,
     artefacts,
+    estimator,
+    network_size,
     prepare,
 )
-from depth_anything_ros.estimation.backends import onnx_compiler, openvino_compiler, preparation, torch_backends
+from depth_anything_ros.estimation.backends import (
+    make_backend,
+    onnx_compiler,
+    openvino_compiler,
+    preparation,
+    selection,
+    torch_backends,
+)
 from depth_anything_ros.estimation.devices import Target
 from depth_anything_ros.estimation.export import pack_openvino, to_openvino
+from depth_anything_ros.network import WeightSource
 
 SIZE = 64
 
@@ -409,9 +425,51 @@ def test_a_precision_that_a_backend_has_not_is_refused(request, lite, backend, p
         estimate(lite(), backend=backend, precision=precision)
 
 
-def test_int8_without_a_calibrated_network_says_how_to_make_one(openvino, cache, lite, picture):
-    with pytest.raises(BackendUnavailableError, match=r'export .*--precision int8 --image-size 64x96'):
-        estimate(lite(), precision='int8')(picture())
+@pytest.mark.parametrize(
+    ('name', 'checkpoint', 'expected'),
+    [('tiny', '/data/tiny.safetensors', 'tiny'), ('lite0', '/data/a b.safetensors', '/data/a b.safetensors')],
+)
+def test_int8_without_a_calibrated_network_says_how_to_make_one(
+    openvino, cache, lite, picture, name, checkpoint, expected
+):
+    """In the words of a command that exports what the network sees, whatever its input size."""
+    network, input_size = lite(), 96
+    network.source = WeightSource(name, trained=True, checkpoint=Path(checkpoint))
+    ours = estimate(network, precision='int8', input_size=input_size)
+    with pytest.raises(BackendUnavailableError, match=r'export .*--precision int8') as error:
+        ours(picture(48, 60))
+    command = re.search('depth-anything (export .* FOLDER)', str(error.value))[1]
+    args = make_parser().parse_args(shlex.split(command))
+    assert args.model == expected
+    seen = network_size(48, 60, input_size, network.multiple)
+    assert network_size(*args.image_size, args.input_size, network.multiple) == seen
+
+
+@pytest.mark.parametrize(
+    ('backend', 'precision'), [('auto', 'int8'), ('torch', 'int8'), ('openvino', 'int8'), ('openvino', 'auto')]
+)
+def test_what_openvino_alone_has_names_the_devices_for_it_where_there_is_a_gpu(openvino, lite, backend, precision):
+    with pytest.raises((BackendUnavailableError, PrecisionUnavailableError), match='device cpu, openvino:GPU or'):
+        make_backend(backend, lite(), Target(torch.device('cuda')), precision)
+
+
+@pytest.mark.parametrize(('device', 'hint'), [('CPU', 'f32'), ('GPU', 'f32'), ('NPU', 'f16')])
+def test_int8_asks_a_device_for_a_precision_that_it_takes(openvino, cache, lite, monkeypatch, device, hint):
+    asked = []
+
+    def compile_model(model, name, hints):
+        asked.append((name, hints['INFERENCE_PRECISION_HINT']))
+        raise RuntimeError('seen enough')
+
+    core = SimpleNamespace(available_devices=['CPU', 'GPU', 'NPU'], compile_model=compile_model)
+    monkeypatch.setattr(openvino_compiler, 'openvino_core', lambda: core)
+    monkeypatch.setattr(openvino_compiler, 'unpack_openvino', lambda content: content)
+    batch = torch.zeros(1, 3, 32, 32)
+    artefacts.write(openvino_compiler.openvino_artefacts(lite()).path(tuple(batch.shape), 'int8'), b'a model')
+    backend = make_backend('openvino', lite(), Target(torch.device('cpu'), device), 'int8')
+    with pytest.raises(BackendUnavailableError, match='seen enough'):
+        backend(batch)
+    assert asked == [(device, hint)]
 
 
 def test_int8_runs_what_an_export_has_left_in_the_cache(openvino, cache, lite, picture):
@@ -471,52 +529,59 @@ def test_only_a_size_that_comes_again_and_again_is_captured(graphs, lite):
     assert torch.equal(result, torch_backends.forward(lite(), torch.device('cpu'), 'fp32')(small))
 
 
-def test_where_the_memory_is_full_the_graphs_give_back_theirs_and_the_frame_is_answered(graphs, lite, monkeypatch):
-    backend, batch = graph_backend(lite()), torch.zeros(1, 3, 32, 32)
-    expected = [backend(batch) for _ in range(4)][-1]
+@pytest.mark.parametrize(
+    ('owner', 'name'),
+    [
+        (estimator, 'preprocess_pixels'),
+        (estimator, '_resized'),
+        (torch_backends.GraphBackend, '__call__'),
+    ],
+    ids=['before the network', 'after it', 'in it'],
+)
+def test_where_the_memory_is_full_the_graphs_give_back_theirs_and_the_frame_is_answered(
+    graphs, lite, picture, monkeypatch, owner, name
+):
+    monkeypatch.setattr(selection, 'EagerBackend', torch_backends.GraphBackend)
+    ours, image = estimate(lite(), backend='torch'), picture()
+    predict = lambda: np.asarray(ours.predict([image], keep_on_device=True)[0].values)  # noqa: E731
+    expected = [predict() for _ in range(4)][-1]
+    alive = WeakSet(graphs)
+    graphs.clear()
+    assert len(alive) == 1
+    work = getattr(owner, name)
 
-    def refuse(*_):
-        raise torch.cuda.OutOfMemoryError('CUDA out of memory')
+    def full(*args):
+        if alive:
+            raise torch.cuda.OutOfMemoryError('CUDA out of memory')
+        return work(*args)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(type(graphs[0]), '__call__', refuse)
-        assert torch.equal(backend(batch), expected)
-    replays = graphs[0].replays
+    monkeypatch.setattr(owner, name, full)
     for _ in range(4):
-        assert torch.equal(backend(batch), expected)
-    assert graphs[0].replays == replays
-    assert len(graphs) == 2
+        np.testing.assert_array_equal(predict(), expected)
+    assert len(graphs) == 1  # captured again
 
 
-def test_memory_that_is_still_full_without_graphs_is_an_error(lite, monkeypatch):
-    backend, calls = graph_backend(lite()), []
+def test_memory_that_is_still_full_without_graphs_is_an_error(lite, picture, monkeypatch):
+    monkeypatch.setattr(selection, 'EagerBackend', torch_backends.GraphBackend)
+    ours, calls = estimate(lite(), backend='torch'), []
 
-    def refuse(batch):
-        calls.append(batch)
+    def refuse(*args):
+        calls.append(args)
         raise torch.cuda.OutOfMemoryError('CUDA out of memory')
 
-    monkeypatch.setattr(backend, '_run', refuse)
-    with pytest.raises(torch.cuda.OutOfMemoryError):
-        backend(torch.zeros(1, 3, 32, 32))
+    monkeypatch.setattr(torch_backends.GraphBackend, '__call__', refuse)
+    with pytest.raises(DeviceMemoryError):
+        ours(picture())
     assert len(calls) == 2
 
 
-def test_a_graph_that_cannot_be_captured_is_done_without_and_said_once(lite, monkeypatch, caplog):
-    """Nor is another tried, in this process: a capture that fails leaves torch unable to make one."""
-    tried = []
-
-    def refuse(*_):
-        tried.append(1)
-        raise RuntimeError('operation not permitted when stream is capturing')
-
-    monkeypatch.setattr(torch_backends, 'CapturedGraph', refuse)
-    backend = graph_backend(lite())
-    for width in (32, 64):
-        for _ in range(8):
-            assert torch.isfinite(backend(torch.zeros(1, 3, 32, width))).all()
-    assert len(tried) == 1
-    assert caplog.text.count('operation not permitted') == 1
-    assert caplog.text.count('no CUDA graph') == 1
+def test_a_size_that_was_not_finite_at_first_is_captured_when_it_is(graphs, lite, monkeypatch):
+    """In reduced precision, which the first finite result is held against."""
+    monkeypatch.setattr(torch_backends, 'forward', off_by({'bf16': 0.0, 'fp32': 0.0}))
+    backend = torch_backends.GraphBackend(lite(), Target(torch.device('cpu')), 'bf16', 'a test')
+    for value in (*4 * [torch.nan], 0.0):
+        backend(torch.full((1, 3, 32, 32), value))
+    assert len(graphs) == 1
 
 
 @pytest.fixture
@@ -539,9 +604,12 @@ def gpu(monkeypatch):
     @contextmanager
     def graph(_, *, stream, capture_error_mode):
         before, state.current, state.capturing = state.current, stream, True
-        # As torch's: after an error it does not put the stream back.
-        yield
-        state.current, state.capturing = before, False
+        try:
+            yield
+        finally:
+            state.capturing = False
+        # As torch's: not after an error.
+        state.current = before
 
     fakes = {'device': lambda _: nullcontext(), 'current_stream': Stream, 'Stream': Stream, 'stream': stream}
     fakes |= {'graph': graph, 'CUDAGraph': lambda: SimpleNamespace(replay=lambda: None)}
@@ -550,12 +618,58 @@ def gpu(monkeypatch):
     return state
 
 
-@pytest.mark.parametrize('dtype', [torch.float32, torch.uint8])
-def test_a_graph_that_repeats_nothing_is_found_out(gpu, caplog, dtype):
+def test_a_graph_that_cannot_be_captured_is_done_without_and_said_once(gpu, lite, monkeypatch, caplog):
+    """Nor is another tried, in this process: a capture that fails leaves torch unable to make one."""
+    tried = []
+
+    def make(*_):
+        def run(batch):
+            if gpu.capturing:
+                tried.append(1)
+                raise RuntimeError('operation not permitted when stream is capturing')
+            return batch[:, 0]
+
+        return run
+
+    monkeypatch.setattr(torch_backends, 'forward', make)
+    backend = graph_backend(lite())
+    for width in (32, 64):
+        for _ in range(8):
+            assert torch.isfinite(backend(torch.zeros(1, 3, 32, width))).all()
+    assert len(tried) == 1
+    assert caplog.text.count('operation not permitted') == 1
+    assert caplog.text.count('no CUDA graph') == 1
+
+
+def test_memory_that_is_short_beside_a_capture_leaves_the_next_one_to_be_tried(gpu, caplog):
+    calls = []
+
+    def run(batch):
+        calls.append(gpu.capturing)
+        if len(calls) == 2:
+            raise torch.cuda.OutOfMemoryError('CUDA out of memory')
+        return batch + 1
+
+    for _ in range(2):
+        assert torch_backends.captured(run, torch.zeros(2), limit=0.01) is run
+    assert calls.count(True) == 1
+    assert 'CUDA out of memory' in caplog.text
+    assert 'nor for anything else' not in caplog.text
+
+
+@pytest.mark.parametrize(('dtype', 'limit'), [(torch.float32, 0.01), (torch.uint8, 0.0)])
+def test_a_graph_that_repeats_nothing_is_found_out(gpu, caplog, dtype, limit):
     run = lambda batch: batch + 1  # noqa: E731
     batch = torch.arange(4, dtype=dtype)
-    assert torch_backends.captured(run, batch, limit=0.01) is run
+    assert torch_backends.captured(run, batch, limit=limit) is run
     assert 'no CUDA graph' in caplog.text
+
+
+def test_what_is_to_be_equal_is_compared_as_it_is(graphs, monkeypatch):
+    """As floats it would be four times as much."""
+    monkeypatch.setattr(torch.Tensor, 'float', lambda _: pytest.fail('copied as floats'))
+    batch = torch.arange(4, dtype=torch.uint8)
+    assert torch_backends.captured(lambda batch: batch + 1, batch, limit=0.0) is graphs[0]
 
 
 def test_a_capture_that_fails_leaves_the_stream_as_it_was(gpu, caplog):

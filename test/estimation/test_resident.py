@@ -98,7 +98,8 @@ def test_of_a_batch_only_the_image_that_is_not_finite_is_lost(lite, picture, dev
         output[1] = torch.nan
         return output
 
-    estimator._backend = type('Broken', (), {'device': device, 'precision': 'fp32', '__call__': lambda _, x: run(x)})()
+    facts = {'device': device, 'precision': 'fp32', '__call__': lambda _, x: run(x), 'release': lambda _: None}
+    estimator._backend = type('Broken', (), facts)()
     good, bad = estimator.predict([picture(), picture()], keep_on_device=True)
     assert np.isfinite(np.asarray(good.values)).all()
     with pytest.raises(NonFinitePredictionError):

@@ -12,6 +12,7 @@ from depth_anything_ros.messages import (
     MalformedImageError,
     UnsupportedEncodingError,
     compressed_to_rgb,
+    to_rgb,
 )
 
 FORMATS = [
@@ -84,6 +85,50 @@ def test_grey_is_repeated_alpha_dropped_and_16_bits_rounded():
     np.testing.assert_array_equal(compressed_to_rgb(message(encoded('.png', deep), 'png')), np.rint(deep / 257))
     found = compressed_to_rgb(message(encoded('.png', deep[..., 0]), 'mono16; png compressed '))
     np.testing.assert_array_equal(found[..., 1], np.rint(deep[..., 0] / 257))
+
+
+def mosaic(pattern, rgb):
+    pixels = np.empty(rgb.shape[:2], rgb.dtype)
+    for place, letter in enumerate(pattern):
+        row, column = divmod(place, 2)
+        pixels[row::2, column::2] = rgb[row::2, column::2, 'rgb'.index(letter)]
+    return pixels
+
+
+def raw_to_rgb(encoding, pixels):
+    height, width = pixels.shape
+    layout = {'height': height, 'width': width, 'step': width * pixels.itemsize, 'is_bigendian': 0}
+    return to_rgb(SimpleNamespace(encoding=encoding, data=array('B', pixels.tobytes()), **layout))
+
+
+@pytest.mark.parametrize('pattern', ['rggb', 'bggr', 'gbrg', 'grbg'])
+def test_a_bayer_mosaic_is_interpolated_as_if_it_had_come_raw(pattern):
+    encoding, pixels = f'bayer_{pattern}8', mosaic(pattern, picture())
+    expected = raw_to_rgb(encoding, pixels)
+    for format_name in (f'{encoding}; png compressed ', f'{encoding}; png compressed', encoding):
+        found = compressed_to_rgb(message(encoded('.png', pixels), format_name))
+        np.testing.assert_array_equal(found, expected)
+    even = mosaic(pattern, np.full((48, 64, 3), (250, 100, 20), np.uint8))
+    jpeg = encoded('.jpg', even, cv2.IMWRITE_JPEG_QUALITY, 100)
+    found = compressed_to_rgb(message(jpeg, f'{encoding}; jpeg compressed '))
+    np.testing.assert_allclose(found.astype(int), raw_to_rgb(encoding, even), atol=8)
+    deep = mosaic(pattern, np.random.default_rng(0).integers(0, 65536, (8, 10, 3), np.uint16))
+    encoding = f'bayer_{pattern}16'
+    found = compressed_to_rgb(message(encoded('.png', deep), f'{encoding}; png compressed '))
+    np.testing.assert_array_equal(found, raw_to_rgb(encoding, deep))
+
+
+@pytest.mark.parametrize(
+    ('suffix', 'pixels', 'format_name', 'text'),
+    [
+        ('.jpg', np.zeros((8, 8), np.uint8), 'bayer_rggb16; jpeg compressed ', 'has 8 bits a pixel, expected 16'),
+        ('.png', np.zeros((8, 8), np.uint16), 'bayer_rggb8; png compressed ', 'has 16 bits a pixel, expected 8'),
+        ('.png', np.zeros((2, 8), np.uint8), 'bayer_rggb8; png compressed ', 'at least 3x3'),
+    ],
+)
+def test_a_mosaic_that_is_not_what_its_name_says_is_refused(suffix, pixels, format_name, text):
+    with pytest.raises(MalformedImageError, match=text):
+        compressed_to_rgb(message(encoded(suffix, pixels), format_name))
 
 
 def test_an_exif_rotation_is_not_applied():

@@ -2,6 +2,7 @@
 
 from array import array
 from types import SimpleNamespace
+from weakref import WeakSet
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from depth_anything_ros.estimation import DepthEstimator, NonFinitePredictionErr
 from depth_anything_ros.estimation.resident import Resident
 from depth_anything_ros.estimation.transfer import numbers_to_device, to_host
 from depth_anything_ros.geometry import Camera, CameraModel, DepthRectifier
+from depth_anything_ros.geometry.tensors import rectified, rectifier_maps
 from depth_anything_ros.network import DepthAnything
 from depth_anything_ros.node import device_products
 from depth_anything_ros.node.device_products import DeviceRender
@@ -136,14 +138,19 @@ def test_a_metric_model(device, alignment):
 
 
 @pytest.mark.parametrize('alignment', [None, CONSTANT], ids=['believed', 'corrected'])
-def test_a_metric_model_that_is_saturated(device, alignment):
+def test_a_metric_model_that_is_saturated(device, alignment, monkeypatch):
     values = np.abs(scene()[0])
     least = float(np.median(values if alignment else 1.0 / np.maximum(values, 1e-6)))
-    host, ours = (frame(values, scene()[1], alignment, PINHOLE, 'depth', on, least) for on in (None, device))
-    found = published(DeviceRender(device)(ours, {DEPTH, POINTS}))
-    depth = np.frombuffer(found[DEPTH].data, np.float32)
-    assert np.mean(np.isposinf(depth)) > 0.4
-    check_equal(found, published(render(host, {DEPTH, POINTS})))
+    render_on_device, plans = DeviceRender(device), []
+    monkeypatch.setattr(device_products, 'rectifier_maps', lambda *of: plans.append(of) or rectifier_maps(*of))
+    # The stabilizer changes it with each frame, for which no plan is made anew.
+    for limit in (least, *np.linspace(0.8 * least, 1.2 * least, 5)):
+        host, ours = (frame(values, scene()[1], alignment, DISTORTED, 'depth', on, limit) for on in (None, device))
+        found = published(render_on_device(ours, {DEPTH, POINTS}))
+        depth = np.frombuffer(found[DEPTH].data, np.float32)
+        assert np.mean(np.isposinf(depth)) > 0.3
+        check_equal(found, published(render(host, {DEPTH, POINTS})))
+    assert len(plans) == 1
 
 
 @pytest.mark.parametrize(
@@ -206,6 +213,27 @@ def test_frame_after_frame_each_has_its_own_values_and_alignment(device, caplog)
     for rendered, expected in kept:
         check_equal(published(rendered), expected)
     assert 'no CUDA graph' not in caplog.text
+
+
+def test_where_the_memory_is_full_other_plans_give_back_theirs_and_the_frame_is_answered(device, monkeypatch):
+    kept = WeakSet()
+
+    def noted(*args):
+        sources, scale = rectifier_maps(*args)
+        kept.add(sources)
+        return sources, scale
+
+    def full(*args):
+        if len(kept) > 1:
+            raise torch.cuda.OutOfMemoryError('CUDA out of memory')
+        return rectified(*args)
+
+    monkeypatch.setattr(device_products, 'rectifier_maps', noted)
+    monkeypatch.setattr(device_products, 'rectified', full)
+    ours, (disparity, image) = DeviceRender(device), scene()
+    for topics in ({DEPTH}, {DEPTH, SIGMA}, {DEPTH}):
+        host, made = (frame(disparity, image, FITTED, DISTORTED, 'disparity', on) for on in (None, device))
+        check_equal(published(ours(made, topics)), published(render(host, topics)))
 
 
 def test_an_alignment_may_come_and_go(device, monkeypatch, caplog):

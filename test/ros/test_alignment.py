@@ -211,7 +211,7 @@ def test_without_a_transform_there_are_no_metres_and_the_frames_are_named(run_no
     assert not client.received['depth/image_rect']
 
 
-def test_limits_may_change_without_losing_the_fit(run_node):
+def test_limits_may_change_without_losing_the_fit(run_node, capfd):
     node, client = run_node(METRIC_TOPICS, **{'alignment.source': 'depth'}, **ALL)
     truth, image = see(client)
     until_metres(client, lambda: client.send(image, reference=truth))
@@ -221,10 +221,13 @@ def test_limits_may_change_without_losing_the_fit(run_node):
     depth = client.answer('depth/image_rect', client.send(image))
     np.testing.assert_allclose(depth_of(depth), truth, rtol=5e-3)
     assert values_of(client.status('alignment'))['fits'] == before['fits'] != '0'
-    # A parameter of the source starts anew.
+    # A parameter of the source starts anew, and not behind the back of who holds the fit.
+    assert client.call('/depth_node/hold', SetBool, data=True).success
+    assert 'the hold is released' not in capfd.readouterr().err
     assert node.set_parameters(parameters(**{'alignment.depth.max_samples': 400}))[0].successful
     client.answer('depth/image_color', client.send(image))
     assert values_of(client.status('alignment'))['fits'] == '0'
+    assert 'the hold is released' in capfd.readouterr().err
 
 
 def test_what_holds_is_told_to_those_who_come_late_and_uncertainty_follows_from_it(run_node):
@@ -357,13 +360,29 @@ def test_the_alignment_can_be_held_and_begun_anew(run_node):
         depth = client.answer('depth/image_rect', client.send(image, reference=truth * 2.0))
     np.testing.assert_allclose(depth_of(depth), truth, rtol=5e-3)
     assert client.call('/depth_node/hold', SetBool, data=False).success
+    # The camera is silent, and what was said last does not hold any more.
+    late = listen_late(client)
+    assert 'scale' in values_of(client.wait_for(lambda: late, 'latched message')[-1].status[0])
     assert client.call('/depth_node/realign', Trigger).success
+    client.wait_for(lambda: late[-1].status[0].level == DiagnosticStatus.ERROR, 'word of the new beginning')
     client.answer('depth/image_color', client.send(image))
     status = client.status('alignment')
     assert status.level == DiagnosticStatus.ERROR
     assert 'realigned' in status.message
     depth = until_metres(client, lambda: client.send(image, reference=truth * 2.0))
     np.testing.assert_allclose(depth_of(depth), truth * 2.0, rtol=5e-3)
+
+
+def test_what_held_before_a_pause_cannot_be_held_after_it(run_node):
+    node, client = run_node(METRIC_TOPICS, **{'alignment.source': 'depth'}, **ALL)
+    truth, image = see(client)
+    until_metres(client, lambda: client.send(image, reference=truth))
+    for change in (node.trigger_deactivate, node.trigger_activate):
+        change()
+        answer = client.call('/depth_node/hold', SetBool, data=True)
+        assert not answer.success
+        assert 'no frame' in answer.message
+        assert client.call('/depth_node/hold', SetBool, data=False).success
 
 
 def test_a_node_that_is_not_active_says_so_to_those_who_come_late(run_node, constant_checkpoint):

@@ -173,6 +173,23 @@ def test_exact_sync_waits_for_the_camera_info_of_the_frame(run_node, constant_ch
     assert len(client.received['points']) == 1
 
 
+def test_once_calibrated_no_depth_is_in_another_geometry(run_node, constant_checkpoint):
+    topics = ['depth/image_rect', 'depth/image_raw']
+    _, client = run_node(topics, **constant_checkpoint(METRES, 0.0))
+    distorted = [-0.3, 0.1, 0.0, 0.0, 0.0]
+    rectified = client.send(picture(), info=broken_info(d=distorted))
+    client.answer('depth/image_rect', rectified)
+    # The camera changes its resolution, and its driver says so too early.
+    client.answer('depth/image_raw', client.send(picture(), info=broken_info(d=distorted, height=480, width=640)))
+    status = client.wait_for(
+        lambda: '640x480' in (status := client.status('camera')).message and status, 'word of the size'
+    )
+    assert 'no depth/image_rect' in status.message
+    again = client.send(picture(), info=broken_info(d=distorted))
+    client.answer('depth/image_rect', again)
+    assert [message.header.stamp for message in client.received['depth/image_rect']] == [rectified, again]
+
+
 def test_what_is_rectified_and_where_calibration_is_follow_the_compressed_topic(run_node):
     arguments = ['-r', 'image/compressed:=/front/image_rect/compressed']
     _, client = run_node((), CompressedImage, '/front/image_rect/compressed', arguments, image_transport='compressed')

@@ -1,14 +1,18 @@
 """depth_node as a process: how it starts, fails and stops."""
 
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
-from dds_client import Client, depth_of, picture, spinning
+from dds_client import TIMEOUT_S, Client, depth_of, picture, spinning
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from sensor_msgs.msg import Image
 
 SMALL = ['-p', 'model:=untrained-small', '-p', 'input_size:=42', '-p', 'backend:=torch']
@@ -108,3 +112,40 @@ def test_the_process_stops_cleanly_when_told_to(number):
         process.kill()
     assert process.returncode == 0, ''.join(output) + rest
     assert 'Traceback' not in rest
+
+
+def test_a_signal_is_heard_while_a_manager_waits_for_a_download(tmp_path):
+    """From a hub that takes the request and never answers."""
+    client, hub = Client(), socket.create_server(('127.0.0.1', 0))
+    address = f'http://127.0.0.1:{hub.getsockname()[1]}'
+    environment = {'HF_HUB_OFFLINE': '0', 'HF_ENDPOINT': address, 'NO_PROXY': '127.0.0.1', 'HOME': str(tmp_path)}
+    environment |= {'HF_HOME': str(tmp_path), 'DEPTH_ANYTHING_CHECKPOINTS': str(tmp_path)}
+    arguments = ['--ros-args', '-p', 'model:=v2-small', '-p', 'autostart:=false']
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'depth_anything_ros.node.main', *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    try:
+        with hub, spinning(client):
+            manager = client.create_client(ChangeState, '/depth_node/change_state')
+            assert manager.wait_for_service(TIMEOUT_S)
+            # What is asked before both ends have found each other is lost.
+            for _ in range(6):
+                manager.call_async(ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE)))
+                asked, _, _ = select.select([hub], [], [], TIMEOUT_S / 6)
+                if asked:
+                    break
+            else:
+                process.kill()
+                pytest.fail(f'nothing was asked of the hub: {process.communicate()[0]}')
+            with hub.accept()[0]:
+                process.send_signal(signal.SIGTERM)
+                output, _ = process.communicate(timeout=20.0)
+    finally:
+        process.kill()
+    assert process.returncode == 0, output
+    # Else it waited for the hub till the end.
+    assert 'cannot be downloaded' not in output

@@ -223,6 +223,7 @@ def test_each_camera_has_its_topics_by_its_name_and_rviz_shows_the_first(prefix,
         'cameras:=front,left',
         'image:=/{camera}/image_rect',
         'scale_reference:=/lidar/points',
+        'imu:=/{camera}/imu/data',
         f'params_file:={params_file}',
     )
     assert launched.wait() == 0, launched.output
@@ -232,6 +233,8 @@ def test_each_camera_has_its_topics_by_its_name_and_rviz_shows_the_first(prefix,
         'left/image:=/left/image_rect',
         'front/scale_reference:=/lidar/points',
         'left/scale_reference:=/lidar/points',
+        'front/imu:=/front/imu/data',
+        'left/imu:=/left/imu/data',
     }
     assert not any(word.startswith(('image:=', 'camera_info:=')) for word in calls['depth_node'])
     assert calls['rviz2'] >= {'image:=/front/image_rect', 'points:=front/points'}
@@ -259,6 +262,7 @@ def test_several_cameras_are_started_by_their_names(prefix, launch, client, para
         (['use_sim_time:=maybe'], 'maybe'),
         (['accept_license:=maybe'], 'maybe'),
         (['cameras:=front,left', 'image:=/camera/image'], 'one topic for 2 cameras'),
+        (['cameras:=front,left', 'camera_info:=/front/camera_info'], 'camera_info:=/front/camera_info is one topic'),
         (['image:=/{camera}/image'], 'needs the names'),
     ],
 )

@@ -100,6 +100,11 @@ class RangeSource:
         nearest = np.argpartition(scales, rank)[rank]
         if not isfinite(scales[nearest]):
             raise EvidenceError('the model sees nothing where the sensor does: the disparity is 0 all over the cone')
+        if disparity[nearest] <= view.least_disparity:
+            raise EvidenceError(
+                f'the model sees farther than {view.max_depth_m:g} m, the most that it can say, where the sensor '
+                f'measures {evidence.range_m:.2f} m: check the transform, or take a model for larger depths'
+            )
         sigma = hypot(self.relative_sigma, evidence.range_sigma / evidence.range_m)
         # scale is proportional to 1/z - shift, so that is what the error of 1/z is a fraction of
         sigma *= inverse_depth[nearest] / (inverse_depth[nearest] - self.shift)

@@ -53,6 +53,9 @@ class CompiledBackend:
         """Whether this shape needs no compilation."""
         return shape in self._runs
 
+    def release(self) -> None:
+        """Nothing: to compile again, for each frame where the memory stays short, takes longer than a frame may."""
+
     def close(self) -> None:
         """Give the compiled networks back."""
         self._runs.clear()
@@ -124,6 +127,9 @@ class AutoBackend:
                 return result
         self._current = self._torch
         return self._torch(batch)
+
+    def release(self) -> None:
+        """Nothing: it is not for a GPU."""
 
     def close(self) -> None:
         """End the preparation, if there is one."""

@@ -39,6 +39,9 @@ class Backend(Protocol):
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """Run; raises BackendUnavailableError if this input cannot be served."""
 
+    def release(self) -> None:
+        """Give back the GPU's memory that it can do without; it goes on working."""
+
     def close(self) -> None:
         """End what still works for it."""
 

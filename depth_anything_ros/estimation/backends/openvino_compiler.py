@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from depth_anything_ros import checkpoints
 from depth_anything_ros.estimation import artefacts
 from depth_anything_ros.estimation.artefacts import Artefacts
 from depth_anything_ros.estimation.backends.interface import Run
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     import openvino
 
 _MACHINES = ('x86_64', 'AMD64', 'aarch64', 'arm64')
-# A model in int8 does the rest of its work in float32, which is a CPU's widest and a GPU's common choice.
+# A model in int8 does the rest of its work in float32, which is a CPU's widest and a GPU's common choice; an NPU's is
+# float16.
 _HINTS = {'fp32': 'f32', 'bf16': 'bf16', 'fp16': 'f16', 'int8': 'f32'}
 
 # So many calls that met no other, and the next ones are taken to come alone.
@@ -43,8 +46,8 @@ class OpenVinoCompiler:
         core = openvino_core()
         if target.tensors.type != 'cpu':
             raise BackendUnavailableError(
-                f"backend 'openvino' runs on the CPU and on Intel's devices (openvino:GPU, openvino:NPU), not on "
-                f"'{target}': take 'torch'"
+                f"backend 'openvino' runs on the CPU and on Intel's devices, not on '{target}': take device cpu, "
+                "openvino:GPU or openvino:NPU, or, but for int8, backend 'torch'"
             )
         if platform.machine() not in _MACHINES:
             raise BackendUnavailableError(f'OpenVINO does not serve {platform.machine()} processors')
@@ -73,7 +76,8 @@ class OpenVinoCompiler:
         return _OnCores(make(alone), partial(make, beside), self.parallel)
 
     def _compiled(self, shape: tuple[int, ...], precision: str, hints: dict[str, Any]) -> openvino.CompiledModel:
-        hints = {**hints, 'INFERENCE_PRECISION_HINT': _HINTS[precision]}
+        npu = self._device.startswith('NPU')
+        hints = {**hints, 'INFERENCE_PRECISION_HINT': 'f16' if npu else _HINTS[precision]}
         if self._device == 'CPU':
             # A thread bound to a core waits there for whatever else runs on it, and all others then wait for that one.
             hints['ENABLE_CPU_PINNING'] = False
@@ -102,11 +106,14 @@ class OpenVinoCompiler:
         content = artefacts.read(self._artefacts.path(shape, 'int8'))
         if content is None:
             height, width = shape[2:]
+            source = self._network.source
+            # As the command finds it: not every network is in the catalogue.
+            model = source.name if source.name in checkpoints.model_names() else source.checkpoint or source.name
             raise BackendUnavailableError(
                 f'no int8 network of {self._network.architecture.name} for one image of {height}x{width} is in the '
                 f'cache {artefacts.cache_folder()}: make it from pictures of yours, depth-anything export '
-                f'{self._network.source.name} OUT --format openvino --precision int8 --image-size {height}x{width} '
-                '--images FOLDER, with the same --checkpoint if you name one'
+                f'{shlex.quote(str(model))} OUT.xml --format openvino --precision int8 --image-size {height}x{width} '
+                f'--input-size {min(height, width)} --images FOLDER, with the same --checkpoint if you name one'
             )
         return content
 

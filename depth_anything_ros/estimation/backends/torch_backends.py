@@ -17,7 +17,6 @@ from depth_anything_ros.estimation.devices import (
     choose_precisions,
     cpu_computes_bf16,
     has_cpp_compiler,
-    release_memory,
 )
 from depth_anything_ros.estimation.errors import BackendUnavailableError, PrecisionUnavailableError
 from depth_anything_ros.lru import LRUDict
@@ -40,7 +39,10 @@ def torch_precisions(precision: str, device: torch.device) -> tuple[str, ...]:
     Raises PrecisionUnavailableError.
     """
     if precision == 'int8':
-        raise PrecisionUnavailableError("precision 'int8' is for backend 'openvino': torch takes fp32, bf16 or fp16")
+        raise PrecisionUnavailableError(
+            "precision 'int8' is for backend 'openvino' on device cpu, openvino:GPU or openvino:NPU: torch takes fp32, "
+            'bf16 or fp16'
+        )
     if device.type == 'cuda':
         return choose_precisions(precision, 'CUDA', ('fp16', 'fp32'), ('bf16',))
     if device.type != 'cpu':
@@ -104,6 +106,9 @@ class EagerBackend:
             self.precision, self._run = first_accurate(self.name, self._precisions, self._make, batch, expected)
         return self._run(batch)
 
+    def release(self) -> None:
+        """Nothing: it has the network alone."""
+
     def close(self) -> None:
         """Nothing works for it."""
 
@@ -112,7 +117,7 @@ class GraphBackend(EagerBackend):
     """Torch on CUDA: an image size that comes again and again is captured as a graph, up to a few of them.
 
     Replayed, a graph costs the processor one call. Its kernels are those of the eager run, so that results do not
-    depend on when it was captured. Where the GPU's memory is full, the graphs give back theirs.
+    depend on when it was captured.
     """
 
     def __init__(self, network: nn.Module, target: Target, precision: str, reason: str) -> None:
@@ -122,27 +127,18 @@ class GraphBackend(EagerBackend):
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """Run; a capture, tens of milliseconds, happens after the third batch of a shape in a row."""
-        try:
-            return self._replayed_or_run(batch)
-        except torch.cuda.OutOfMemoryError:
-            _log.info('%s has too little memory: the CUDA graphs give back theirs', self.device)
-        # Not in the handler: the error holds the tensors of the call as long as it lives.
-        self.close()
-        release_memory(self.device)
-        return self._replayed_or_run(batch)
-
-    def _replayed_or_run(self, batch: torch.Tensor) -> torch.Tensor:
         shape = tuple(batch.shape)
         if shape in self._graphs:
             return self._graphs[shape](batch)
         result = super().__call__(batch)
         self._last, self._repeats = shape, self._repeats + 1 if shape == self._last else 1
-        if self._repeats == RUNS_BEFORE_CAPTURE and self._run is not None:
+        # Later than the third where what came first was not finite, and so could be held against nothing.
+        if self._repeats >= RUNS_BEFORE_CAPTURE and self._run is not None:
             self._graphs[shape] = captured(self._run, batch, limit=LIMITS[self.precision])
         return result
 
-    def close(self) -> None:
-        """Give the graphs' memory back."""
+    def release(self) -> None:
+        """Give the graphs' memory back; what comes again and again is captured again."""
         self._graphs.clear()
         self._last, self._repeats = (), 0
 
@@ -186,23 +182,31 @@ class InductorCompiler:
 def captured(run: Callable[..., torch.Tensor], *inputs: torch.Tensor, limit: float) -> Callable[..., torch.Tensor]:
     """A graph of the run for inputs of these shapes.
 
-    The run itself, with a warning in the log, where there can be none, or it deviates by more than the limit. After one
-    that could not be captured no other is tried in this process.
+    The run itself, with a warning in the log, where there can be none, or it deviates by more than the limit, as of
+    `deviation`; 0: by a bit. After one that could not be captured no other is tried in this process.
     """
     if _capture_failed.is_set():
         return run
     try:
         graph = CapturedGraph(run, *inputs)
-        found = deviation(graph(*inputs).float(), run(*inputs).float())
-        problem = '' if found <= limit else f'it differs by {found:.2%} from what it repeats'
+        problem = _difference(graph(*inputs), run(*inputs), limit)
     except RuntimeError as error:
-        _capture_failed.set()
-        reason = str(error).split('\n', 1)[0]
-        problem = f'{reason}; nor for anything else from now on'
+        problem = str(error).split('\n', 1)[0]
+        if _capture_failed.is_set():
+            problem = f'{problem}; nor for anything else from now on'
     if problem:
         _log.warning('no CUDA graph for %s, which is slower: %s', tuple(inputs[0].shape), problem)
         return run
     return graph
+
+
+def _difference(found: torch.Tensor, expected: torch.Tensor, limit: float) -> str:
+    """In words, '' if it is within the limit."""
+    if limit == 0.0:
+        # What has to be equal may be all that is published of a frame: no copies of it as floats.
+        return '' if torch.equal(found, expected) else 'it differs from what it repeats'
+    share = deviation(found, expected)
+    return '' if share <= limit else f'it differs by {share:.2%} from what it repeats'
 
 
 class CapturedGraph:
@@ -210,6 +214,8 @@ class CapturedGraph:
 
     def __init__(self, run: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> None:
         """Record; raises RuntimeError if something in it cannot be, or the memory is short."""
+        # What a compiled run has of its own beside the weights, the graph reads.
+        self._run = run
         self._inputs = [item.clone() for item in inputs]
         with torch.cuda.device(inputs[0].device):
             present, side = torch.cuda.current_stream(), torch.cuda.Stream()
@@ -222,8 +228,12 @@ class CapturedGraph:
                 present.wait_stream(side)
                 # Torch's own stream is one for the whole process, on the device that was the first to capture. Other
                 # threads may use the GPU for other things meanwhile.
-                with torch.cuda.graph(self._graph, stream=side, capture_error_mode='thread_local'):
-                    self._output = run(*self._inputs)
+                try:
+                    with torch.cuda.graph(self._graph, stream=side, capture_error_mode='thread_local'):
+                        self._output = run(*self._inputs)
+                except RuntimeError:
+                    _capture_failed.set()
+                    raise
             with torch.inference_mode():
                 # What no run says, so that a graph of nothing is not taken for one of the run.
                 self._output.fill_(torch.nan if self._output.is_floating_point() else 255)
