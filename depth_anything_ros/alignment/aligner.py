@@ -332,7 +332,7 @@ class Aligner:
                 self._count('unmatched')
                 self._mismatch = (
                     f'the last evidence was there {early_s + _EARLY_S:.0f} s before the frame of its stamp: '
-                    'synchronise the clocks'
+                    'synchronise the clocks, unless images come so late'
                 )
             # Measured twice, what the network errs in a frame would count as seen twice.
             elif apart < (nearest[index][0] if index in nearest else self._frames[index].apart_ns):

@@ -169,7 +169,7 @@ def test_evidence_that_was_there_seconds_before_its_frame_is_of_another_moment(w
         made.aligner.expect(milliseconds * MS)
         assert made.frame(milliseconds).depth is None
     assert made.state.unmatched > 0
-    assert made.state.problem == 'the last evidence was there 3 s before the frame of its stamp: synchronise the clocks'
+    assert 'was there 3 s before the frame of its stamp: synchronise the clocks' in made.state.problem
 
 
 def test_evidence_of_a_frame_that_waited_for_a_slow_network_is_used(world, monkeypatch):
