@@ -59,9 +59,12 @@ def initial_network(
     chosen = ARCHITECTURES[architecture]
     if max_depth is not None:
         chosen = replace(chosen, max_depth=max_depth)
+    source = trained_network(checkpoint, architecture, accept_license) if checkpoint else None
+    if source is not None and not reset_head:
+        chosen = replace(chosen, output_stride=source.architecture.output_stride)
     model = _random(chosen, seed)
-    if checkpoint:
-        _fill_from_checkpoint(model, checkpoint, reset_head, accept_license)
+    if source is not None:
+        _fill_from_checkpoint(model, source, checkpoint, reset_head)
     elif reset_head:
         raise RecipeError('reset_head is for a start from a checkpoint: without one the head is random anyway')
     elif encoder != RANDOM:
@@ -113,8 +116,7 @@ def _random(architecture: Architecture, seed: int) -> DepthAnything:
         return DepthAnything(architecture)
 
 
-def _fill_from_checkpoint(model: DepthAnything, checkpoint: str, reset_head: bool, accept_license: bool) -> None:
-    source = trained_network(checkpoint, model.architecture.name, accept_license)
+def _fill_from_checkpoint(model: DepthAnything, source: DepthAnything, checkpoint: str, reset_head: bool) -> None:
     found, wanted = source.architecture, model.architecture
     parts = attrgetter('encoder', 'taps', 'channels', *([] if reset_head else ['features']))
     if parts(found) != parts(wanted):

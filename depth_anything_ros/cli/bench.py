@@ -43,6 +43,8 @@ def run(args: Namespace) -> int:
         report['end_to_end'] = [node for node in nodes if 'reason' not in node]
         report['unavailable'] += [node for node in nodes if 'reason' in node]
     write_report(report, tables(report), args.json, args.markdown)
+    if args.end_to_end and not report['end_to_end']:
+        raise CommandError('; '.join(dict.fromkeys(node['reason'] for node in nodes)))
     return 0
 
 

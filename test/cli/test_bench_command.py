@@ -131,6 +131,10 @@ def test_a_node_that_fails_costs_the_others_nothing_and_each_is_given_the_model_
     jobs = [json.loads(line) for line in asked.read_text().splitlines()]
     assert [(job['model'], job['checkpoint']) for job in jobs] == 2 * [('', 'lite0.safetensors')]
     assert report['machine']['gpu'] == 'GPU cuda:1'
+    # Of those that fail alone there is a report too, but no success.
+    path = tmp_path / 'failed.json'
+    assert main(['bench', *options, '--input-size', '96', '--json', str(path)]) == 1
+    assert json.loads(path.read_text())['unavailable']
 
 
 def test_memory_is_that_of_the_gpu_that_was_measured(monkeypatch):

@@ -1,13 +1,14 @@
 """What a training starts from."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 import timm
 import torch
 
 from depth_anything_ros import checkpoints
-from depth_anything_ros.network import DepthAnything, weights_fingerprint
+from depth_anything_ros.network import ARCHITECTURES, DepthAnything, weights_fingerprint
 from training.errors import DataError, RecipeError
 from training.initial import frozen_encoder, initial_network
 
@@ -92,6 +93,16 @@ def test_a_checkpoint_starts_the_whole_network_or_its_encoder(tmp_path):
     assert weights_fingerprint(metric.encoder) == weights_fingerprint(trained.encoder)
     assert weights_fingerprint(metric.head) != weights_fingerprint(trained.head)
     assert metric.architecture.kind == 'depth'
+
+
+@pytest.mark.parametrize('stride', [1, 2])
+def test_a_network_goes_on_with_the_stride_of_its_output(tmp_path, stride):
+    trained = DepthAnything(replace(ARCHITECTURES['tiny'], output_stride=stride))
+    checkpoints.save(trained, tmp_path / 'model.safetensors')
+    started = initial_network('tiny', checkpoint=str(tmp_path / 'model.safetensors'))
+    image = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(started.eval()(image), trained.eval()(image))
 
 
 def test_a_relative_checkpoint_does_not_start_a_metric_head(tmp_path):

@@ -165,7 +165,7 @@ def test_two_processes_have_the_curve_of_one_with_the_same_batch(small_shards, t
         # To rounding, before and after the weights have changed; in time a weight without a gradient, which Adam moves
         # as far as any, makes more of that: on AVX-512 0.1 % at the sixth step, on AVX2 7 % of a norm at the fourth.
         expected = list(alone.values())
-        assert list(together.values())[:2] == pytest.approx(expected[:2], rel=1e-5)
+        assert list(together.values())[:2] == pytest.approx(expected[:2], rel=1e-4)
         assert list(together.values()) == pytest.approx(expected, rel=0.2, abs=1e-6)
     assert len({*alone.values()}) > 1
 

@@ -20,7 +20,7 @@ from depth_anything_ros.messages import InvalidMessageError, stamp_ns
 from training.ingest.settings import Settings
 from training.ingest.topics import BagPlan
 
-_OTHER_TIME = (
+OTHER_TIME = (
     "no measurement with a stamp within max_time_difference_s of the image's was logged near it: compare their stamps, "
     'which may be of two clocks, and their times in the log'
 )
@@ -76,7 +76,7 @@ class MetricDepth:
         recent = self._recent[topic]
         nearest = min(recent, key=lambda item: abs(item.stamp_ns - view.stamp_ns), default=None)
         if nearest is None or abs(nearest.stamp_ns - view.stamp_ns) > self._window_ns:
-            self.problems[f'{topic}: {_OTHER_TIME}'] += 1
+            self.problems[f'{topic}: {OTHER_TIME}'] += 1
             return None
         source = self._sources[topic]
         try:

@@ -62,7 +62,8 @@ def plan_bags(bags: Iterable[BagFile], settings: Settings) -> tuple[list[BagPlan
             problems.append(str(error))
     if problems:
         raise DataError('; '.join(problems))
-    if plans:
+    # A bag that cannot be opened may have had it.
+    if plans and not unreadable:
         _require_depth('depth images', settings.depth_topics, IMAGE, there)
         _require_depth('point clouds', settings.cloud_topics, POINT_CLOUD, there)
     return plans, unreadable

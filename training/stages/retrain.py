@@ -25,6 +25,7 @@ from training.evaluation.results import RESULTS
 from training.evaluation.running import NothingScoredError
 from training.files import Folder
 from training.ingest.discovery import find_bags
+from training.ingest.metric_depth import OTHER_TIME
 from training.ingest.splitting import HELD_OUT, TRAIN
 from training.recipe import check_left_out, free
 from training.retrain_report import Verdict, unknown, write_report
@@ -214,4 +215,5 @@ def _refused_depth(ingested: Mapping[str, Any]) -> str:
             # Those of images have their own topics, and other images than bags' none.
             if topic.startswith('/') and topic not in ingested['bags'][name]:
                 found[problem] += count
-    return max(found, key=found.__getitem__, default='')
+    # Where clocks differ nothing else is said; a map that was published once matches hardly a frame, and is no trouble.
+    return max(found, key=lambda problem: (OTHER_TIME not in problem, found[problem]), default='')

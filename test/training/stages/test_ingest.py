@@ -376,6 +376,11 @@ def test_a_topic_that_is_not_there_is_an_error_that_names_those_that_are(two_bag
         with pytest.raises(DataError, match=f'no {kind} .* on /dpeth in any bag'):
             ingest.run(settings(two_bags, tmp_path / 'out', **{name: ['/dpeth']}))
     assert not (tmp_path / 'out').exists()
+    # It may be in one that cannot be read.
+    broken = tmp_path / 'broken.mcap'
+    broken.write_bytes(b'no bag')
+    manifest = ingest.run(settings([two_bags[0], broken], tmp_path / 'out', depth_topics=['/dpeth']))
+    assert 'broken' in ''.join(manifest['unreadable'])
 
 
 def test_a_path_without_a_bag_is_an_error(tmp_path):
