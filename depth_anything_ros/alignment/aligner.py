@@ -36,7 +36,7 @@ _REMEMBERED_BYTES = 64 << 20
 _REMEMBERED_EVIDENCE = 256
 # A step back in time larger than this is a restarted bag or simulation, not a late message.
 _RESTART_NS = 1_000_000_000
-# Evidence that is so much before its frame, by stamp or by arrival, has not been the quicker on its way.
+# Evidence that is so much before its frame, by stamp or by arrival, need not have been the quicker on its way.
 _EARLY_S = 1.0
 # A network errs alike at neighbouring pixels: all samples in a cell of this grid count as one.
 _INDEPENDENT_CELLS = (6, 8)
@@ -163,12 +163,12 @@ class Aligner:
         self._evidence: list[_Evidence] = []
         self._counts = Counter()
         self._expected_ns: int | None = None
-        self._expected_s = self._round_s = 0.0
+        self._expected_s = 0.0
         # Of all the rest.
         self._working = RLock()
         self._frames: deque[_Remembered] = deque()
         self._last_ns: int | None = None
-        self._advanced_s = 0.0
+        self._advanced_s = self._interval_s = 0.0
         # The disparity of the nearest pixels when the last fit had to hold the shift; None if that measured it.
         self._unmeasured_near: float | None = None
         self._constant: Alignment | None = None
@@ -211,11 +211,13 @@ class Aligner:
         self._refusal = reason
         self._count('refused')
 
-    def expect(self, stamp_ns: int) -> None:
-        """Say that the frame with this stamp is in work: its evidence must wait for it."""
+    def expect(self, stamp_ns: int, arrived_s: float | None = None) -> None:
+        """Say that the frame with this stamp is in work: its evidence must wait for it.
+
+        arrived_s: when it came, by monotonic(); None: now.
+        """
         with self._lock:
-            now_s = monotonic()
-            self._expected_ns, self._expected_s, self._round_s = stamp_ns, now_s, now_s - self._expected_s
+            self._expected_ns, self._expected_s = stamp_ns, monotonic() if arrived_s is None else arrived_s
 
     def is_waiting_for(self, stamp_ns: int) -> bool:
         """Whether evidence of this moment waits while the alignment grows old: better take that frame than a newer."""
@@ -236,7 +238,9 @@ class Aligner:
             if self._last_ns is not None and view.stamp_ns < self._last_ns - _RESTART_NS:
                 self._forget('time went back: the alignment of before is forgotten')
             if view.stamp_ns != self._last_ns:
-                self._advanced_s = monotonic()
+                now_s = monotonic()
+                self._interval_s = 0.0 if self._last_ns is None else now_s - self._advanced_s
+                self._advanced_s = now_s
             self._last_ns = view.stamp_ns
             view = self._stabilized(view)
             if self._source.topics:
@@ -258,11 +262,10 @@ class Aligner:
                 if self._state.current is None:
                     return 'there is no alignment to hold'
                 if self._state.age_s is not None:
-                    # Frames may have ceased, and none has told since how old it is.
-                    age_s = self._state.age_s + monotonic() - self._advanced_s
-                    if age_s > self.settings.max_age_s:
-                        old = f'the last one is {age_s:.1f} s old, more than alignment.max_age_s'
-                        return f'there is no alignment to hold: {old}'
+                    # Frames may have ceased, and none has told since how old it is. A slow network's are rare.
+                    still_s = monotonic() - self._advanced_s
+                    if still_s > max(self.settings.max_age_s, 2.0 * self._interval_s):
+                        return f'there is no alignment to hold: no frame has been worked on for {still_s:.1f} s'
             self._held = on
             return ''
 
@@ -292,10 +295,9 @@ class Aligner:
 
     def _take_messages(self, view: View) -> None:
         with self._lock:
-            # A frame may have waited a round for its evidence. Frames that nobody has announced come from a file.
-            earliest_s = self._expected_s - self._round_s - _EARLY_S
-            known = self._expected_ns == view.stamp_ns
-        self._frames.append(_Remembered(replace(view, image=None), earliest_s if known else -inf))
+            # Frames that nobody has announced come from a file.
+            arrived_s = self._expected_s if self._expected_ns == view.stamp_ns else -inf
+        self._frames.append(_Remembered(replace(view, image=None), arrived_s))
         while len(self._frames) > 2 and sum(item.view.values.nbytes for item in self._frames) > _REMEMBERED_BYTES:
             self._frames.popleft()
         for evidence_ns, evidence, frame in self._ripe_evidence(view.stamp_ns):
@@ -327,12 +329,12 @@ class Aligner:
                     f'the last evidence is {apart / 1e9:.3f} s from the nearest frame in work, more than '
                     f'alignment.max_time_difference_s = {self.settings.max_time_difference_s:g}'
                 )
-            elif (early_s := self._frames[index].earliest_s - item.arrived_s) > 0.0:
+            elif (early_s := self._frames[index].arrived_s - item.arrived_s) > max(self.settings.max_age_s, _EARLY_S):
                 done.add(evidence_ns)
                 self._count('unmatched')
                 self._mismatch = (
-                    f'the last evidence was there {early_s + _EARLY_S:.0f} s before the frame of its stamp: '
-                    'synchronise the clocks, unless images come so late'
+                    f'the last evidence came {early_s:.0f} s before the frame of its stamp, more than '
+                    'alignment.max_age_s: synchronise the clocks, unless images are so late'
                 )
             # Measured twice, what the network errs in a frame would count as seen twice.
             elif apart < (nearest[index][0] if index in nearest else self._frames[index].apart_ns):
@@ -496,12 +498,11 @@ class _Evidence:
 class _Remembered:
     """A frame whose evidence may still come.
 
-    earliest_s: the monotonic time before which its evidence cannot have come, if the clocks are right. apart_ns: how
-    far off in time that was from which it was learnt.
+    arrived_s: when, monotonic; -inf if unknown. apart_ns: how far off in time that was from which it was learnt.
     """
 
     view: View
-    earliest_s: float
+    arrived_s: float
     apart_ns: float = inf
 
     def apart_from(self, evidence_ns: int) -> int:

@@ -241,7 +241,8 @@ class Stream:
         return response
 
     def _on_hold(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        if request.data and (self._slot is None or not self._saw_frame):  # what held before is of another time
+        is_new = request.data and not self._aligner.state.held
+        if is_new and (self._slot is None or not self._saw_frame):  # what held before is of another time
             refusal = 'no frame has come since the node was activated: there is no alignment to hold'
         else:
             refusal = self._aligner.hold(request.data)
@@ -262,7 +263,7 @@ class Stream:
         wanted = self._outputs.wanted()
         idle = not wanted and not self._alignment_topic.wanted()
         if not idle:
-            aligner.expect(stamp_ns(message))
+            aligner.expect(stamp_ns(message), frame.arrived)
         return Job(self, frame, image, settings, aligner, wanted, idle)
 
     def finish(self, job: Job, prediction: Prediction | None) -> None:

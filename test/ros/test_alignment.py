@@ -377,6 +377,12 @@ def test_what_held_before_a_pause_cannot_be_held_after_it(run_node):
     node, client = run_node(METRIC_TOPICS, **{'alignment.source': 'depth'}, **ALL)
     truth, image = see(client)
     until_metres(client, lambda: client.send(image, reference=truth))
+    # What is in force through a pause may be asked for again.
+    assert client.call('/depth_node/hold', SetBool, data=True).success
+    node.trigger_deactivate()
+    assert client.call('/depth_node/hold', SetBool, data=True).success
+    node.trigger_activate()
+    assert client.call('/depth_node/hold', SetBool, data=False).success
     for change in (node.trigger_deactivate, node.trigger_activate):
         change()
         answer = client.call('/depth_node/hold', SetBool, data=True)
