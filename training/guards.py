@@ -15,6 +15,8 @@ from training.errors import DivergedError
 # open it again, a gradient cannot.
 _CLOSED = 0.999
 _PATIENCE = 10
+# From 2 to the 16 to 2 to the -24, float16's smallest number.
+_HALVINGS = 40
 # A map whose values span less, relative to the largest, has no more contrast than float32's rounding.
 _LEAST_SPREAD = 1e-6
 _ADVICE = (
@@ -38,10 +40,31 @@ def check_finite(step: int, terms: Mapping[str, float]) -> None:
         raise DivergedError(f'step {step}: the loss is not finite ({parts}); {_ADVICE}')
 
 
-def check_gradient(step: int, norm: float) -> None:
-    """Raise DivergedError if the gradient's norm is not finite."""
-    if not math.isfinite(norm):
-        raise DivergedError(f'step {step}: the gradient is not finite (norm {norm}); {_ADVICE}')
+@dataclass
+class GradientGuard:
+    """Notices that the gradient is not finite.
+
+    Of fp16 that is to be expected now and then: its scaler leaves such a step out and halves the scale for the next.
+    A gradient that is finite at no scale would train nothing to the end, at a loss that looks like any other.
+
+    Attributes:
+        patience: so many such steps in a row are one too many.
+    """
+
+    patience: int = 1
+    steps: int = 0
+
+    @classmethod
+    def for_scaler(cls) -> GradientGuard:
+        """One that lets the scaler go from what it starts with (2 to the 16) to what is of no use to anything."""
+        return cls(patience=_HALVINGS)
+
+    def check(self, step: int, norm: float) -> None:
+        """Count a step with its gradient's norm; raises DivergedError once patience is at its end."""
+        self.steps = 0 if math.isfinite(norm) else self.steps + 1
+        if self.steps >= self.patience:
+            row = f', for {self.steps} steps' if self.patience > 1 else ''
+            raise DivergedError(f'step {step}: the gradient is not finite (norm {norm}{row}); {_ADVICE}')
 
 
 @dataclass

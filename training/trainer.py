@@ -21,7 +21,7 @@ from training.compilation import check_compiler, compiler_errors
 from training.data.batch import Batch, StreamBatch
 from training.data.loading import Batches, Stream
 from training.errors import RecipeError, TrainingError
-from training.guards import CollapseGuard, check_finite, check_gradient, output_health, unused_parameters
+from training.guards import CollapseGuard, GradientGuard, check_finite, output_health, unused_parameters
 from training.monitor import Monitor
 from training.objectives import Objective, Trainee
 from training.optimization import (
@@ -121,6 +121,7 @@ class Trainer:
             accelerator.register_for_checkpointing(self._average)
         self._checkpoints = CheckpointFolder(output / 'checkpoints')
         self._guard = CollapseGuard()
+        self._gradient_guard = GradientGuard() if accelerator.scaler is None else GradientGuard.for_scaler()
 
     def train(self, watch: Callable[[Progress], None] | None = None) -> dict[str, Any]:
         """Train to the end, and save the model; returns facts for the manifest.
@@ -239,8 +240,7 @@ class Trainer:
             raise TrainingError(f'no loss depends on the parameters {", ".join(unused[:5])}: they would never learn')
         limit = self._settings.clip_grad or float('inf')
         norm = float(accelerator.clip_grad_norm_(self._model.parameters(), limit))
-        if accelerator.scaler is None:  # which takes less of a step that overflowed, and goes on
-            check_gradient(step, norm)
+        self._gradient_guard.check(step, norm)
         self._optimizer.step()
         self._optimizer.zero_grad()
         if self._average is not None:

@@ -1,6 +1,7 @@
 """The training loop: resumed at the very bit, the same in two processes, and loud when it fails."""
 
 import copy
+import math
 import multiprocessing
 import os
 import signal
@@ -16,7 +17,7 @@ from depth_anything_ros import checkpoints
 from depth_anything_ros.estimation.devices import has_cpp_compiler
 from training.data.spec import DataSpec
 from training.errors import DivergedError, MismatchError, RecipeError, TrainingError
-from training.guards import CollapseGuard
+from training.guards import CollapseGuard, GradientGuard
 from training.initial import initial_network
 from training.objectives import Trainee
 from training.stages import student, teacher
@@ -357,6 +358,18 @@ def test_an_output_that_is_all_but_zero_is_noticed_and_a_short_one_forgiven():
         guard.check(step, zeros=0.9995, constant=0.25)
     with pytest.raises(DivergedError, match='step 40'):
         guard.check(40, zeros=0.9995, constant=0.25)
+
+
+def test_a_gradient_that_no_scale_of_fp16_makes_finite_is_noticed_and_an_overflow_forgiven():
+    guard = GradientGuard.for_scaler()
+    for step in range(100):
+        guard.check(step, norm=1.0 if step % 20 == 19 else math.inf)
+    for step in range(100, 139):
+        guard.check(step, norm=math.nan)
+    with pytest.raises(DivergedError, match=r'step 139: the gradient is not finite .* for 40 steps'):
+        guard.check(139, norm=math.nan)
+    with pytest.raises(DivergedError, match='step 0: the gradient is not finite'):
+        GradientGuard().check(0, norm=math.inf)
 
 
 def test_an_output_that_is_constant_is_noticed(small_shards, tmp_path):

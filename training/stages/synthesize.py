@@ -43,6 +43,8 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 _PERCENTILES = (1, 25, 50, 75, 99)
 # Pictures of each kind whose depth the manifest's percentiles are of.
 _MEASURED = 64
+# Degrees across: a pinhole camera that is wider bends space beyond what lenses do.
+_WIDEST = 140
 
 
 @dataclass
@@ -57,6 +59,7 @@ class Settings:
         scenes: how many worlds are built.
         views_per_scene: pictures of each.
         size: height and width in pixels.
+        field_of_view: narrowest and widest of the pictures, in degrees across; drawn evenly.
         seed: other scenes for each.
         kinds: the share of each kind of scene, in any unit.
         held_out_fraction: of the scenes, for the split `held_out`; the others are the split `train`.
@@ -71,6 +74,7 @@ class Settings:
     scenes: int = 1000
     views_per_scene: int = 8
     size: list[int] = field(default_factory=lambda: [384, 512])
+    field_of_view: list[float] = field(default_factory=lambda: [50.0, 110.0])
     seed: int = 0
     kinds: dict[str, float] = field(
         default_factory=lambda: {'room': 4.0, 'corridor': 1.5, 'street': 3.0, 'yard': 2.0, 'tabletop': 1.5}
@@ -89,6 +93,10 @@ class Settings:
             raise ValueError('seed and workers cannot be negative')
         if len(self.size) != 2 or min(self.size) < 16:
             raise ValueError(f'size is [height, width], each at least 16 pixels, not {self.size}')
+        if len(self.field_of_view) != 2 or not 0 < self.field_of_view[0] <= self.field_of_view[1] <= _WIDEST:
+            raise ValueError(
+                f'field_of_view is [narrowest, widest], above 0 and at most {_WIDEST} degrees, not {self.field_of_view}'
+            )
         if unknown := {*self.kinds} - {*KINDS}:
             raise ValueError(f'kinds: there is no {min(unknown)!r}, only {", ".join(KINDS)}')
         shares = self.kinds.values()
@@ -232,9 +240,18 @@ def _samples(job: _Job) -> Iterator[tuple[str, dict[str, bytes]]]:
 
     settings = job.settings
     height, width = settings.size
+    narrowest, widest = settings.field_of_view
     for index in job.scenes:
         scene = make_scene(kind_of(index, settings), settings.seed, index, job.photos, job.library)
-        views = pictures(scene, settings.seed, index, settings.views_per_scene, (height, width), settings.supersampling)
+        views = pictures(
+            scene,
+            settings.seed,
+            index,
+            settings.views_per_scene,
+            (height, width),
+            settings.supersampling,
+            (narrowest, widest),
+        )
         for sample in views:
             yield sample.key, encode_sample(sample, encode_jpeg(sample.image, sample.meta['jpeg_quality']))
 

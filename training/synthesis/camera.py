@@ -14,6 +14,8 @@ _TRIES = 24
 _COARSE = (12, 16)
 _MOST_SKY = 0.6
 _HIGHEST = 0.35  # radians above the horizon
+FIELD_OF_VIEW = (50.0, 110.0)
+"""How wide pictures are, in degrees: from the narrowest to the widest."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,12 @@ def look(position: np.ndarray, yaw: float, pitch: float, roll: float) -> np.ndar
     return np.stack([turned_right, np.cross(forward, turned_right), forward], 1)
 
 
-def intrinsics(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """(3, 3): 50 to 110 degrees wide, the principal point near the middle."""
+def intrinsics(
+    rng: np.random.Generator, size: tuple[int, int], field_of_view: tuple[float, float] = FIELD_OF_VIEW
+) -> np.ndarray:
+    """(3, 3): so many degrees wide, drawn evenly, the principal point near the middle."""
     height, width = size
-    focal = width / 2 / np.tan(np.radians(rng.uniform(50, 110)) / 2)
+    focal = width / 2 / np.tan(np.radians(rng.uniform(*field_of_view)) / 2)
     centre = np.array([width - 1, height - 1]) / 2 + rng.normal(0, 0.015, 2) * [width, height]
     return np.array([[focal, 0, centre[0]], [0, focal, centre[1]], [0, 0, 1]])
 
@@ -75,7 +79,13 @@ def _point(rng: np.random.Generator, boxes: list[Box]) -> np.ndarray:
     return rng.uniform(low, high)
 
 
-def choose_view(rng: np.random.Generator, scene: Scene, caster: Caster, size: tuple[int, int]) -> Camera:
+def choose_view(
+    rng: np.random.Generator,
+    scene: Scene,
+    caster: Caster,
+    size: tuple[int, int],
+    field_of_view: tuple[float, float] = FIELD_OF_VIEW,
+) -> Camera:
     """A view of the scene that is not blocked: the first good one of some tries, else the best of them."""
     best, best_score = None, -np.inf
     for _ in range(_TRIES):
@@ -83,7 +93,7 @@ def choose_view(rng: np.random.Generator, scene: Scene, caster: Caster, size: tu
         ahead = target - eye
         yaw = np.arctan2(ahead[1], ahead[0]) + rng.normal(0, 0.1)
         pitch = np.clip(np.arctan2(ahead[2], np.hypot(*ahead[:2])) + rng.normal(0, 0.06), -1.3, _HIGHEST)
-        camera = Camera(intrinsics(rng, size), look(eye, yaw, pitch, rng.normal(0, 0.05)), eye, size)
+        camera = Camera(intrinsics(rng, size, field_of_view), look(eye, yaw, pitch, rng.normal(0, 0.05)), eye, size)
         coarse = camera.at_size(_COARSE)
         directions, _ = coarse.rays(coarse.pixels())
         distance = caster.first(np.broadcast_to(eye, directions.shape), directions).distance

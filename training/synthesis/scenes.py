@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from training.data.sample import Sample
-from training.synthesis.camera import choose_view
+from training.synthesis.camera import FIELD_OF_VIEW, choose_view
 from training.synthesis.library import Library
 from training.synthesis.materials import Palette, Photos
 from training.synthesis.outside import street, yard
@@ -42,13 +42,19 @@ def make_scene(kind: str, seed: int, index: int, photos: Photos | None = None, l
 
 
 def pictures(
-    scene: Scene, seed: int, index: int, views: int, size: tuple[int, int], supersampling: int
+    scene: Scene,
+    seed: int,
+    index: int,
+    views: int,
+    size: tuple[int, int],
+    supersampling: int,
+    field_of_view: tuple[float, float] = FIELD_OF_VIEW,
 ) -> Iterator[Sample]:
     """Views of a scene; view j does not depend on how many there are."""
     renderer = Renderer(scene)
     for view in range(views):
         rng = np.random.default_rng([seed, index, 1 + view])
-        camera = choose_view(rng, scene, renderer.caster, size)
+        camera = choose_view(rng, scene, renderer.caster, size, field_of_view)
         colour, depth = renderer.render(camera, rng, supersampling)
         meta = {
             'source': 'synthetic',

@@ -87,6 +87,17 @@ def test_cameras_are_where_robots_have_them_and_nothing_touches_them():
             assert np.linalg.det(camera.rotation) == pytest.approx(1)
 
 
+def test_pictures_are_as_wide_as_asked_for():
+    scene = make_scene('corridor', SEED, 0)
+    narrow = list(pictures(scene, SEED, 0, 6, SIZE, 1, (20.0, 30.0)))
+    across = [np.degrees(2 * np.arctan(SIZE[1] / 2 / sample.meta['K'][0][0])) for sample in narrow]
+    assert 20 <= min(across) < max(across) <= 30
+    # The same number is drawn whatever its range, so that all else of a first try is the same.
+    (wide,) = pictures(scene, SEED, 0, 1, SIZE, 1)
+    share = (across[0] - 20) / 10
+    assert np.degrees(2 * np.arctan(SIZE[1] / 2 / wide.meta['K'][0][0])) == pytest.approx(50 + 60 * share, abs=0.01)
+
+
 def test_a_wall_that_fills_the_picture_has_one_depth_and_no_edge():
     palette = Palette(np.random.default_rng(SEED))
     wall = Model().add(shapes.box(), palette.paint, (40, 0.2, 40), (0, 3.1, -20))

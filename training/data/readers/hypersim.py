@@ -16,6 +16,7 @@ from training.recipe import free
 
 # The field of view is 60 degrees: 512 / tan(30 deg) pixels at a width of 1024.
 _FOCAL, _WIDTH = 886.81, 1024
+_SPLIT_FILE = 'metadata_images_split_scene_v1.csv'
 
 
 class Hypersim(Reader):
@@ -37,13 +38,15 @@ class Hypersim(Reader):
 
     @dataclass(frozen=True)
     class Options:
-        """split_file: the official list, from ml-hypersim/evermotion_dataset/analysis."""
+        """split_file: of a split, the list, from ml-hypersim/evermotion_dataset/analysis; '': under its name there."""
 
-        split_file: str = free('metadata_images_split_scene_v1.csv')
+        split_file: str = free('')
 
     def find(self) -> Iterable[Item]:
         """Previews; the name of the geometry follows."""
         names = self.folder.names(f'*/images/scene_cam_*_final_preview/frame.{"[0-9]" * 4}.tonemap.jpg')
+        if self.options.split_file and not self.split:
+            raise DataError(f'split_file is of a split of hypersim ({", ".join(self.splits[1:])}), and none is given')
         wanted = self._of_split() if self.split else None
         for name in names:
             scene, images, camera, frame = name.split('/')
@@ -64,7 +67,7 @@ class Hypersim(Reader):
         return self.sample(item, image, depth, K=matrix, scene='/'.join(item.more))
 
     def _of_split(self) -> set[tuple[str, str, int]]:
-        name = self.options.split_file
+        name = self.options.split_file or _SPLIT_FILE
         try:
             return {
                 (row['scene_name'], row['camera_name'], int(row['frame_id']))

@@ -87,6 +87,8 @@ def test_hypersim_takes_the_split_of_the_official_list(layout):
     layout.text('other.csv', 'a,b', '1,2')
     with pytest.raises(DataError, match='not the official list'):
         Hypersim(layout.root, 'train', split_file='other.csv')
+    with pytest.raises(DataError, match='none is given'):
+        Hypersim(layout.root, split_file='other.csv')
 
 
 # Virtual KITTI 2
