@@ -103,8 +103,8 @@ def test_what_is_near_in_a_photograph_is_near_to_it(tiny):
 def test_what_its_head_saves_at_half_the_size_costs_no_accuracy(tiny, monkeypatch):
     """Against the same weights with the last convolutions at the image's size: within fp16's limit."""
     image = data.stereo_motorcycle()[0]
-    half = DepthEstimator(tiny, device='cpu', precision='fp32')(image).values
+    half = DepthEstimator(tiny, device='cpu', precision='fp32', backend='torch')(image).values
     monkeypatch.setattr(tiny.head, 'full_size', True)
-    full = DepthEstimator(tiny, device='cpu', precision='fp32')(image).values
+    full = DepthEstimator(tiny, device='cpu', precision='fp32', backend='torch')(image).values
     difference = np.abs(half - full).mean() / full.mean()
     assert 0.0 < difference < 0.01
