@@ -64,9 +64,7 @@ def look(position: np.ndarray, yaw: float, pitch: float, roll: float) -> np.ndar
     return np.stack([turned_right, np.cross(forward, turned_right), forward], 1)
 
 
-def intrinsics(
-    rng: np.random.Generator, size: tuple[int, int], field_of_view: tuple[float, float] = FIELD_OF_VIEW
-) -> np.ndarray:
+def intrinsics(rng: np.random.Generator, size: tuple[int, int], field_of_view: tuple[float, float]) -> np.ndarray:
     """(3, 3): so many degrees wide, drawn evenly, the principal point near the middle."""
     height, width = size
     focal = width / 2 / np.tan(np.radians(rng.uniform(*field_of_view)) / 2)
