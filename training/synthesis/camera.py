@@ -14,8 +14,6 @@ _TRIES = 24
 _COARSE = (12, 16)
 _MOST_SKY = 0.6
 _HIGHEST = 0.35  # radians above the horizon
-FIELD_OF_VIEW = (50.0, 110.0)
-"""How wide pictures are, in degrees: from the narrowest to the widest."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def look(position: np.ndarray, yaw: float, pitch: float, roll: float) -> np.ndar
 
 
 def intrinsics(rng: np.random.Generator, size: tuple[int, int], field_of_view: tuple[float, float]) -> np.ndarray:
-    """(3, 3): so many degrees wide, drawn evenly, the principal point near the middle."""
+    """(3, 3): within field_of_view, degrees across, drawn evenly; the principal point near the middle."""
     height, width = size
     focal = width / 2 / np.tan(np.radians(rng.uniform(*field_of_view)) / 2)
     centre = np.array([width - 1, height - 1]) / 2 + rng.normal(0, 0.015, 2) * [width, height]
@@ -78,11 +76,7 @@ def _point(rng: np.random.Generator, boxes: list[Box]) -> np.ndarray:
 
 
 def choose_view(
-    rng: np.random.Generator,
-    scene: Scene,
-    caster: Caster,
-    size: tuple[int, int],
-    field_of_view: tuple[float, float] = FIELD_OF_VIEW,
+    rng: np.random.Generator, scene: Scene, caster: Caster, size: tuple[int, int], field_of_view: tuple[float, float]
 ) -> Camera:
     """A view of the scene that is not blocked: the first good one of some tries, else the best of them."""
     best, best_score = None, -np.inf

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from training.data.sample import Sample
-from training.synthesis.camera import FIELD_OF_VIEW, choose_view
+from training.synthesis.camera import choose_view
 from training.synthesis.library import Library
 from training.synthesis.materials import Palette, Photos
 from training.synthesis.outside import street, yard
@@ -48,7 +48,7 @@ def pictures(
     views: int,
     size: tuple[int, int],
     supersampling: int,
-    field_of_view: tuple[float, float] = FIELD_OF_VIEW,
+    field_of_view: tuple[float, float],
 ) -> Iterator[Sample]:
     """Views of a scene; view j does not depend on how many there are."""
     renderer = Renderer(scene)

@@ -131,7 +131,7 @@ def test_a_scene_shows_things_of_a_library_the_same_each_time(tmp_path):
     library = Library.find(write_library(tmp_path / 'a.sh3f', [{}]))
     without, *twice = (make_scene('room', 3, 1, library=chosen) for chosen in (None, library, library))
     assert {tuple(Model.arrays(scene.model)[0].shape) for scene in twice} != {without.model.arrays()[0].shape}
-    one, other = (next(pictures(scene, 3, 1, 1, (48, 64), 1)) for scene in twice)
+    one, other = (next(pictures(scene, 3, 1, 1, (48, 64), 1, (50.0, 110.0))) for scene in twice)
     assert np.array_equal(one.image, other.image)
     assert np.array_equal(one.depth, other.depth)
 

@@ -15,12 +15,13 @@ from training.synthesis.scenes import KINDS, make_scene, pictures
 from training.synthesis.world import Scene
 
 SEED, SIZE = 11, (48, 64)
+WIDE = (50.0, 110.0)
 
 
 @pytest.fixture(scope='module')
 def samples():
     """Two views of a scene of each kind."""
-    return {kind: list(pictures(make_scene(kind, SEED, 1), SEED, 1, 2, SIZE, 2)) for kind in KINDS}
+    return {kind: list(pictures(make_scene(kind, SEED, 1), SEED, 1, 2, SIZE, 2, WIDE)) for kind in KINDS}
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -49,20 +50,20 @@ def test_rooms_are_near_and_closed_and_streets_are_far_and_have_a_sky(samples):
 
 
 def test_a_scene_and_its_views_are_functions_of_their_numbers(samples):
-    again = list(pictures(make_scene('corridor', SEED, 1), SEED, 1, 3, SIZE, 2))
+    again = list(pictures(make_scene('corridor', SEED, 1), SEED, 1, 3, SIZE, 2, WIDE))
     for one, other in zip(samples['corridor'], again, strict=False):
         assert one.key == other.key
         assert np.array_equal(one.image, other.image)
         assert np.array_equal(one.depth, other.depth)
     assert not np.array_equal(again[0].depth, again[1].depth)
-    (other_seed,) = pictures(make_scene('corridor', SEED + 1, 1), SEED + 1, 1, 1, SIZE, 2)
+    (other_seed,) = pictures(make_scene('corridor', SEED + 1, 1), SEED + 1, 1, 1, SIZE, 2, WIDE)
     assert not np.array_equal(other_seed.depth, again[0].depth)
 
 
 def test_pixels_of_a_corridor_are_back_projected_between_its_floor_and_its_ceiling():
     scene = make_scene('corridor', SEED, 0)
     renderer = Renderer(scene)
-    camera = choose_view(np.random.default_rng(5), scene, renderer.caster, SIZE)
+    camera = choose_view(np.random.default_rng(5), scene, renderer.caster, SIZE, WIDE)
     _, depth = renderer.render(camera, np.random.default_rng(0), 1)
     rows, columns = np.nonzero(np.isfinite(depth))
     x, y = (columns - camera.K[0, 2]) / camera.K[0, 0], (rows - camera.K[1, 2]) / camera.K[1, 1]
@@ -79,7 +80,7 @@ def test_cameras_are_where_robots_have_them_and_nothing_touches_them():
         scene = make_scene(kind, SEED, 3)
         renderer = Renderer(scene)
         for view in range(4):
-            camera = choose_view(np.random.default_rng(view), scene, renderer.caster, SIZE)
+            camera = choose_view(np.random.default_rng(view), scene, renderer.caster, SIZE, WIDE)
             assert 0.1 <= camera.position[2] <= 2.05
             roll = np.arcsin(camera.rotation[2, 0])
             assert abs(roll) < 0.3
@@ -93,7 +94,7 @@ def test_pictures_are_as_wide_as_asked_for():
     across = [np.degrees(2 * np.arctan(SIZE[1] / 2 / sample.meta['K'][0][0])) for sample in narrow]
     assert 20 <= min(across) < max(across) <= 30
     # The same number is drawn whatever its range, so that all else of a first try is the same.
-    (wide,) = pictures(scene, SEED, 0, 1, SIZE, 1)
+    (wide,) = pictures(scene, SEED, 0, 1, SIZE, 1, WIDE)
     share = (across[0] - 20) / 10
     assert np.degrees(2 * np.arctan(SIZE[1] / 2 / wide.meta['K'][0][0])) == pytest.approx(50 + 60 * share, abs=0.01)
 
