@@ -110,14 +110,13 @@ def _per_image_affine_invariant(
 ) -> Tensor:
     if not 0 <= trim < 1:
         raise ValueError(f'trim must be in [0, 1), got {trim}')
-    if not edge_weight >= 0 or (edge_weight and trim):
-        raise ValueError(f'edge_weight must be at least 0, and 0 with a trim, got {edge_weight} with {trim}')
+    if edge_weight and trim:
+        raise ValueError(f'edge_weight must be 0 with a trim, got {edge_weight} with {trim}')
     expected = normalise(target, mask)
     residual = (normalise(prediction, mask) - expected).abs().flatten(1)
     valid = mask.flatten(1)
     if edge_weight:
-        weight = _clean(1 + edge_weight * near_steps(expected, mask).to(residual.dtype), mask).flatten(1)
-        return (residual * weight).sum(1) / weight.sum(1).clamp(min=1)
+        return _weighted_mean(residual, _weights(expected, mask, edge_weight)).squeeze(1)
     count = valid.sum(1, keepdim=True)
     kept = count - (count.double() * trim).floor().long()
     chosen = torch.arange(residual.shape[1], device=residual.device) < kept
@@ -147,6 +146,59 @@ def affine_invariant_loss(
         ValueError: shapes, the mask's type or trim do not fit, or both trim and edge_weight are given.
     """
     return _per_image_affine_invariant(prediction, target, mask, trim, edge_weight).mean()
+
+
+@_in_float32
+def correlation_loss(prediction: Tensor, target: Tensor, mask: Tensor, edge_weight: float = 0.0) -> Tensor:
+    """Root mean square error after both maps were brought to mean 0 and standard deviation 1; of neither paper.
+
+    L = sqrt(mean_i (d_hat_i - d_hat*_i)^2) = sqrt(2 - 2 r), r the correlation of the maps over an image's valid pixels.
+    What least squares (MiDaS, arXiv 1907.01341, equation 5) leave of the target's deviation is sqrt(1 - r^2), so it has
+    the same minimum; but an inverted map, which a fit of any sign would make a good one, has the largest loss, 2. Where
+    the network cannot know, it learns the mean of what may be there and not the median: of disparity that is nearer.
+
+    Args:
+        prediction: (B, H, W) disparity, of any scale and shift.
+        target: (B, H, W) disparity, of any other scale and shift.
+        mask: (B, H, W) bool, where the target is known.
+        edge_weight: as of affine_invariant_loss.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ValueError: shapes, the mask's type or edge_weight do not fit.
+    """
+    _check(mask, prediction, target)
+    weight = _weights(normalise(target, mask), mask, edge_weight)
+    residual = _standardised(prediction, weight, mask) - _standardised(target, weight, mask)
+    square = _weighted_mean(residual.square(), weight).squeeze(1)
+    return _root(square).mean()
+
+
+def _standardised(values: Tensor, weight: Tensor, mask: Tensor) -> Tensor:
+    """(B, H, W) -> (B, N) of weighted mean 0 and deviation 1."""
+    flat = _clean(values, mask).flatten(1)
+    centred = flat - _weighted_mean(flat, weight)
+    return centred / _root(_weighted_mean(centred.square(), weight)).clamp(min=_MIN_DEVIATION)
+
+
+def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
+    """(B, N) -> (B, 1), 0 where nothing has a weight."""
+    return (values * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp(min=1)
+
+
+def _root(square: Tensor) -> Tensor:
+    """The square root, 0 without a gradient where there is nothing: its own is infinite at 0."""
+    positive = square > 1e-12
+    return _clean(torch.where(positive, square, torch.ones_like(square)).sqrt(), positive)
+
+
+def _weights(expected: Tensor, mask: Tensor, edge_weight: float) -> Tensor:
+    """(B, H, W), what normalise makes of a target -> (B, N), how much each of its pixels counts."""
+    if not edge_weight >= 0:
+        raise ValueError(f'edge_weight must be at least 0, got {edge_weight}')
+    return _clean(1 + edge_weight * near_steps(expected, mask).to(expected.dtype), mask).flatten(1)
 
 
 @_in_float32
@@ -267,7 +319,5 @@ def silog_loss(prediction: Tensor, target: Tensor, mask: Tensor, lambd: float = 
     logs = torch.where(mask, target, ones).log() - torch.where(mask, prediction, ones).clamp(min=1e-6).log()
     count = mask.flatten(1).sum(1).clamp(min=1)
     mean, square = logs.flatten(1).sum(1) / count, logs.square().flatten(1).sum(1) / count
-    # The root has no gradient at 0: a perfect image, or one without a valid pixel.
-    variance = square - lambd * mean.square()
-    positive = variance > 1e-12
-    return _clean(torch.where(positive, variance, torch.ones_like(variance)).sqrt(), positive).mean()
+    # 0: a perfect image, or one without a valid pixel.
+    return _root(square - lambd * mean.square()).mean()

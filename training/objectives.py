@@ -13,6 +13,7 @@ from depth_anything_ros.network import DepthAnything
 from training.data.batch import StreamBatch
 from training.losses import (
     affine_invariant_loss,
+    correlation_loss,
     cutmix_loss,
     feature_alignment_loss,
     gradient_matching_loss,
@@ -21,6 +22,8 @@ from training.losses import (
 
 LABELLED = 'labelled'
 UNLABELLED = 'unlabelled'
+# How an image's scale and shift are taken out of a teacher's loss.
+MEDIAN, MEAN = 'median', 'mean'
 
 
 class Output(NamedTuple):
@@ -95,17 +98,22 @@ class TeacherObjective:
     """Labelled images: L_ssi (V1 paper, equations 1 to 3) + gradient_weight * L_gm (V2 paper, section 7.1: 2).
 
     edge_weight: of L_ssi, see affine_invariant_loss.
+    normalisation: MEDIAN, or MEAN for the correlation_loss in place of L_ssi, which has no trim.
     """
 
     gradient_weight: float
     trim: float = 0.0
     edge_weight: float = 0.0
+    normalisation: str = MEDIAN
 
     def __call__(self, model: nn.Module, streams: Mapping[str, StreamBatch]) -> Losses:
         """Of the stream `labelled`."""
         batch = streams[LABELLED]
         prediction = model(batch.image).map
-        affine = affine_invariant_loss(prediction, batch.target, batch.mask, self.trim, self.edge_weight)
+        if self.normalisation == MEAN:
+            affine = correlation_loss(prediction, batch.target, batch.mask, self.edge_weight)
+        else:
+            affine = affine_invariant_loss(prediction, batch.target, batch.mask, self.trim, self.edge_weight)
         terms = {'affine': affine}
         weights = {'affine': 1.0}
         if self.gradient_weight:

@@ -6,6 +6,7 @@ import torch
 
 from training.losses import (
     affine_invariant_loss,
+    correlation_loss,
     cutmix_loss,
     feature_alignment_loss,
     gradient_matching_loss,
@@ -75,14 +76,39 @@ def test_silog_agrees_with_float64():
     assert silog_loss(*tensors(prediction, target, mask)).item() == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize('loss', [affine_invariant_loss, gradient_matching_loss])
+@pytest.mark.parametrize('seed', range(4))
+def test_correlation_loss_agrees_with_the_correlation_in_float64(seed):
+    arrays = maps(seed)
+    correlations = [np.corrcoef(p[m], t[m])[0, 1] for p, t, m in zip(*arrays, strict=True)]
+    assert correlation_loss(*tensors(*arrays)).item() == pytest.approx(np.sqrt(2 - 2 * np.array(correlations)).mean())
+
+
+def test_of_correlation_loss_the_inverted_map_is_the_worst():
+    prediction, target, mask = tensors(*maps(8))
+    assert correlation_loss(-target, target, mask).item() == pytest.approx(2)
+    assert correlation_loss(target, target, mask) == 0
+    assert correlation_loss(target, target, mask) < correlation_loss(prediction, target, mask) < 2
+
+
+def test_where_it_is_uncertain_correlation_loss_prefers_the_mean_and_affine_invariant_loss_the_median():
+    """A fifth of the pixels that look alike are near; the rest of the image is known."""
+    target = torch.linspace(0, 4, 100).repeat(10, 1)[None].clone()
+    target[0, :5, :50] = torch.tensor([8.0, 0, 0, 0, 0])[:, None]
+    mask = torch.ones_like(target, dtype=torch.bool)
+    mean, median = target.clone(), target.clone()
+    mean[0, :5, :50], median[0, :5, :50] = 8 / 5, 0
+    assert correlation_loss(mean, target, mask) < correlation_loss(median, target, mask)
+    assert affine_invariant_loss(mean, target, mask) > affine_invariant_loss(median, target, mask)
+
+
+@pytest.mark.parametrize('loss', [affine_invariant_loss, correlation_loss, gradient_matching_loss])
 def test_scale_and_shift_change_nothing(loss):
     prediction, target, mask = tensors(*maps(2))
     assert torch.allclose(loss(7 * prediction + 3, target, mask), loss(prediction, target, mask), rtol=1e-4)
     assert loss(0.2 * target - 5, target, mask) < 1e-5
 
 
-@pytest.mark.parametrize('loss', [affine_invariant_loss, gradient_matching_loss, silog_loss])
+@pytest.mark.parametrize('loss', [affine_invariant_loss, correlation_loss, gradient_matching_loss, silog_loss])
 def test_masked_pixels_have_neither_value_nor_gradient(loss):
     prediction, target, mask = tensors(*maps(3))
     spoilt = torch.where(mask, prediction, torch.nan).requires_grad_()
@@ -94,7 +120,7 @@ def test_masked_pixels_have_neither_value_nor_gradient(loss):
     assert spoilt.grad[mask].any()
 
 
-@pytest.mark.parametrize('loss', [affine_invariant_loss, gradient_matching_loss, silog_loss])
+@pytest.mark.parametrize('loss', [affine_invariant_loss, correlation_loss, gradient_matching_loss, silog_loss])
 def test_an_empty_mask_gives_zero_with_a_graph_and_a_batch_is_the_mean_of_its_images(loss):
     prediction, target, mask = tensors(*maps(4))
     mask[1] = False
@@ -106,7 +132,7 @@ def test_an_empty_mask_gives_zero_with_a_graph_and_a_batch_is_the_mean_of_its_im
     assert torch.allclose(loss(prediction, target, mask), sum(alone) / 3, rtol=1e-5)
 
 
-@pytest.mark.parametrize('loss', [affine_invariant_loss, gradient_matching_loss, silog_loss])
+@pytest.mark.parametrize('loss', [affine_invariant_loss, correlation_loss, gradient_matching_loss, silog_loss])
 def test_a_constant_prediction_is_safe(loss):
     _, target, mask = tensors(*maps(5))
     prediction = torch.full_like(target, 2.0).requires_grad_()
@@ -148,12 +174,19 @@ def test_outlines_are_where_a_map_jumps_and_not_where_it_slopes():
     assert not outlines(torch.rand(1, 2, 2), mask[:, :2, :2]).any()
 
 
-def test_errors_at_outlines_count_as_much_more_as_they_are_told_to():
+@pytest.fixture(name='outlined')
+def fixture_outlined():
+    """Prediction, target and mask of two slopes behind a box, and where their outlines are."""
     target, mask = torch.linspace(0, 8, 24).expand(2, 20, 24).clone(), torch.ones(2, 20, 24, dtype=torch.bool)
     target[:, 6:14, 8:16] += 5
     mask[1, :, 20:] = False
     outline = outlines(target, mask) & mask
     prediction = torch.from_numpy(np.random.default_rng(0).normal(0, 1, target.shape)).float() + target
+    return prediction, target, mask, outline
+
+
+def test_errors_at_outlines_count_as_much_more_as_they_are_told_to(outlined):
+    prediction, target, mask, outline = outlined
     residual = torch.stack([
         torch.from_numpy(np.abs(reference_normal(p, m) - reference_normal(t, m)))
         for p, t, m in zip(prediction.numpy(), target.numpy(), mask.numpy(), strict=True)
@@ -172,6 +205,14 @@ def test_errors_at_outlines_count_as_much_more_as_they_are_told_to():
     loss.backward()
     assert torch.isfinite(dirty.grad).all()
     assert (dirty.grad[~mask] == 0).all()
+
+
+def test_correlation_loss_counts_outlines_likewise(outlined):
+    prediction, target, mask, outline = outlined
+    images = zip(prediction.numpy(), target.numpy(), mask.numpy(), outline.numpy(), strict=True)
+    covariances = [np.cov(p[m], t[m], fweights=1 + 3 * o[m]) for p, t, m, o in images]
+    expected = [np.sqrt(2 - 2 * c[0, 1] / np.sqrt(c[0, 0] * c[1, 1])) for c in covariances]
+    assert correlation_loss(prediction, target, mask, 3.0).item() == pytest.approx(np.mean(expected), rel=1e-5)
 
 
 def test_cutmix_is_the_area_weighted_sum_of_two_losses():
@@ -232,3 +273,5 @@ def test_what_does_not_fit_is_refused():
     for trim, edge_weight in ((0.0, -1.0), (0.0, float('nan')), (0.1, 1.0)):
         with pytest.raises(ValueError, match='edge_weight'):
             affine_invariant_loss(prediction, target, mask, trim, edge_weight)
+    with pytest.raises(ValueError, match='edge_weight'):
+        correlation_loss(prediction, target, mask, -1.0)

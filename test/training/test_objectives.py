@@ -8,6 +8,7 @@ from training.data.batch import StreamBatch
 from training.initial import initial_network
 from training.losses import (
     affine_invariant_loss,
+    correlation_loss,
     cutmix_loss,
     feature_alignment_loss,
     gradient_matching_loss,
@@ -89,6 +90,15 @@ def test_outlines_count_more_in_labelled_images_alone():
     assert terms['labelled'].item() == pytest.approx(expected.item())
     plain = affine_invariant_loss(other.image[:, 0] ** 2, other.target, other.mask)
     assert terms['unlabelled'].item() == pytest.approx(plain.item())
+
+
+def test_a_teacher_may_be_fitted_by_mean_squares():
+    batch = stream(0)
+    prediction = batch.image[:, 0] ** 2
+    losses = TeacherObjective(2.0, edge_weight=4.0, normalisation='mean')(Stub(), {'labelled': batch})
+    expected = correlation_loss(prediction, batch.target, batch.mask, 4.0)
+    expected = expected + 2 * gradient_matching_loss(prediction, batch.target, batch.mask)
+    assert losses.total.item() == pytest.approx(expected.item())
 
 
 def test_the_v1_student_has_the_mean_of_three_losses_in_one_forward_pass():

@@ -420,7 +420,8 @@ def test_settings_that_cannot_work_are_refused(small_shards, tmp_path, changes, 
     [
         {'steps': 0}, {'batch_size': 0}, {'ema_decay': 1.0}, {'betas': [0.9]}, {'size': [32]}, {'warmup_steps': 8},
         {'encoder_lr': -1.0}, {'encoder_lr': float('nan')}, {'encoder_lr': 0.0, 'decoder_lr': 0.0}, {'trim': 1.0},
-        {'trim': 0.1, 'edge_weight': 1.0}, {'edge_weight': -1.0},
+        {'trim': 0.1, 'edge_weight': 1.0}, {'edge_weight': -1.0}, {'normalisation': 'mode'},
+        {'trim': 0.1, 'normalisation': 'mean'},
     ],
 )  # fmt: skip
 def test_values_out_of_range_are_refused(small_shards, tmp_path, changes):

@@ -10,7 +10,7 @@ from training.data.augmentation import TrainView
 from training.data.loading import Stream
 from training.data.spec import DataSpec, make_datasets
 from training.launch import run_training, starting_network
-from training.objectives import LABELLED, TeacherObjective
+from training.objectives import LABELLED, MEAN, MEDIAN, TeacherObjective
 from training.settings import TrainSettings
 from training.trainer import Task
 from training.validation import relative_validation
@@ -24,6 +24,7 @@ class Settings(TrainSettings):
     gradient_weight: float = 2.0
     trim: float = 0.0
     edge_weight: float = 0.0
+    normalisation: str = MEDIAN
     strong: bool = False
     zoom: float = 1.0
     flip: float = 0.5
@@ -35,6 +36,9 @@ class Settings(TrainSettings):
         self._check(lambda value: 0 <= value < 1, 'in [0, 1)', 'trim')
         if self.trim and self.edge_weight:
             raise ValueError('trim and edge_weight do not go together: residuals at outlines are the largest')
+        self._check(lambda value: value in (MEDIAN, MEAN), f'{MEDIAN} or {MEAN}', 'normalisation')
+        if self.trim and self.normalisation == MEAN:
+            raise ValueError(f'trim and normalisation={MEAN} do not go together: a mean square leaves no residual out')
         self._check(lambda value: 0 < value <= 1, 'in (0, 1]', 'zoom')
         self._check(lambda value: 0 <= value <= 1, 'in [0, 1]', 'flip')
 
@@ -59,7 +63,7 @@ def prepare(settings: Settings) -> Task:
     return Task(
         network,
         [Stream(LABELLED, dataset, settings.batch_size, view)],
-        TeacherObjective(settings.gradient_weight, settings.trim, settings.edge_weight),
+        TeacherObjective(settings.gradient_weight, settings.trim, settings.edge_weight, settings.normalisation),
         {'data': dataset.fingerprint, 'initial_weights': weights_fingerprint(network)},
         licence=network.source.licence,
         validation=relative_validation(settings, network.multiple, mask_sky=settings.mask_sky),
