@@ -95,6 +95,8 @@ def to_openvino(network: DepthAnything, shape: tuple[int, ...], *, dynamic: bool
             dynamic_shapes=_dynamic(network) if dynamic else None,
         )
         model = openvino.convert_model(program)
+        # It forgets the shape. Of one that is known, the CPU has nothing to work out at each image.
+        model.reshape([-1, 3, -1, -1] if dynamic else list(shape))
     model.inputs[0].get_tensor().set_names({INPUT_NAME})
     model.outputs[0].get_tensor().set_names({network.architecture.kind})
     for name, value in _metadata(network).items():

@@ -73,9 +73,16 @@ def test_a_dynamic_onnx_model_takes_any_size_and_batch(onnx, shallow):
         assert deviation(run(batch(*shape)), expected(network, batch(*shape))) < 1e-3
 
 
+def test_an_openvino_model_says_what_it_takes_and_gives(openvino, lite):
+    model = to_openvino(lite(), SHAPE)
+    assert model.input('image').shape == list(SHAPE)
+    assert model.output('disparity').shape == [1, 64, 96]
+
+
 def test_a_dynamic_openvino_model_takes_any_size_and_batch(openvino, shallow):
-    network = shallow
-    run = openvino_run(to_openvino(network, SHAPE, dynamic=True))
+    network, model = shallow, to_openvino(shallow, SHAPE, dynamic=True)
+    assert model.input('image').partial_shape == openvino.PartialShape([-1, 3, -1, -1])
+    run = openvino_run(model)
     for shape in ((1, 3, 64, 64), (2, 3, 32, 96)):
         assert deviation(run(batch(*shape)), expected(network, batch(*shape))) < 1e-3
 
