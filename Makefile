@@ -53,7 +53,8 @@ train-tiny: $(READY)
 	$(BIN)/python -m training.builtin train-tiny/finish/model.safetensors train-tiny/finish.safetensors
 	$(TRAIN) synthesize --recipe tiny-narrow textures="$(PHOTOS)" things="$(THINGS)"
 	$(TRAIN) teacher --recipe tiny-refine
-	$(BIN)/python -m training.builtin train-tiny/refine/model.safetensors train-tiny/tiny.safetensors
+	$(TRAIN) teacher --recipe tiny-correlation
+	$(BIN)/python -m training.builtin train-tiny/correlation/model.safetensors train-tiny/tiny.safetensors
 
 # The built-in model's numbers in the README. DATA has the folders hololens and dgp, see docs/tiny.md.
 DATA ?=

@@ -107,12 +107,19 @@ def release_memory(device: torch.device) -> None:
 
 def cpu_computes_bf16() -> bool:
     """Whether the processor multiplies bf16 matrices itself (AMX, AVX512-BF16, Arm BF16); emulation is slower."""
+    return bool(_cpu_flags() & {'amx_bf16', 'avx512_bf16', 'bf16'})
+
+
+def cpu_adds_int8_widely() -> bool:
+    """Whether the processor adds products of int8 in 32 bits at once (VNNI, AMX, Arm); AVX2's 16 bits overflow."""
+    return bool(_cpu_flags() & {'amx_int8', 'avx512_vnni', 'avx_vnni', 'asimddp'})
+
+
+def _cpu_flags() -> set[str]:
     try:
-        text = Path('/proc/cpuinfo').read_text(encoding='ascii', errors='replace')
+        return set(Path('/proc/cpuinfo').read_text(encoding='ascii', errors='replace').split())
     except OSError:  # not Linux: nothing to gain from guessing
-        return False
-    flags = set(text.split())
-    return bool(flags & {'amx_bf16', 'avx512_bf16', 'bf16'})
+        return set()
 
 
 def usable_cores() -> int:

@@ -157,3 +157,16 @@ def test_a_network_that_int8_spoils_is_refused_with_its_deviation(openvino, spoi
     assert any('FakeQuantize' in item.get_type_name() for item in model.get_ops())
     with pytest.raises(ExportError, match=r'tiny in int8 differs from torch fp32 by \d+\.\d+%.*more than 3\.0%'):
         check_export(network, openvino_run(model), pictures, 'int8')
+
+
+@pytest.mark.parametrize(('widely', 'most'), [(True, 127), (False, 64)])
+def test_weights_leave_room_where_products_of_int8_are_added_in_16_bits(openvino, shallow, monkeypatch, widely, most):
+    pytest.importorskip('nncf', reason='needs the extra int8')
+    monkeypatch.setattr('depth_anything_ros.estimation.quantisation.cpu_adds_int8_widely', lambda: widely)
+    model = quantise(shallow, [batch(*SHAPE)])
+    constants = [item for item in model.get_ops() if item.get_type_name() == 'Constant']
+    # Of five dimensions are those of depthwise convolutions, which add too few products.
+    weights = [
+        item.get_data() for item in constants if item.get_element_type() == openvino.Type.i8 and len(item.shape) == 4
+    ]
+    assert max(np.abs(array.astype(int)).max() for array in weights) == most

@@ -129,7 +129,7 @@ def test_curves_have_no_doubles_where_steps_are_done_again(small_shards, tmp_pat
 def test_it_trains_on_every_second_pixel_and_is_looked_at_whole(small_shards, tmp_path):
     base = settings_of(small_shards, tmp_path / 'run', steps=2, loss_stride=2, validate_every=1, picture_every=1)
     base.validation, base.validation_samples = base.data, 2
-    del base.data
+    del base.data, base.normalisation
     mixed = [DataSpec('shards', str(small_shards[0]), labels=str(small_shards[1]))]
     manifest = student.run(student.Settings(**vars(base), unlabelled=mixed, cutmix=1.0))
     assert manifest['best']['loss'] > 0
@@ -138,7 +138,7 @@ def test_it_trains_on_every_second_pixel_and_is_looked_at_whole(small_shards, tm
 
 def test_two_processes_have_the_curve_of_one_with_the_same_batch(small_shards, tmp_path):
     base = settings_of(small_shards, tmp_path / 'one', steps=6, size=[64, 96])
-    del base.data
+    del base.data, base.normalisation
     one = student.Settings(
         **{**vars(base), 'batch_size': 6},
         unlabelled=[DataSpec('shards', str(small_shards[0]), labels=str(small_shards[1]))],
