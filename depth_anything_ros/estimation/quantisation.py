@@ -42,17 +42,13 @@ def quantise(network: DepthAnything, batches: Sequence[torch.Tensor]) -> openvin
     """
     try:
         import nncf  # noqa: PLC0415 - optional
-        from nncf.quantization.advanced_parameters import (  # noqa: PLC0415 - as above
-            AdvancedQuantizationParameters,
-            OverflowFix,
-        )
     except ImportError as error:
         raise BackendUnavailableError('NNCF is not installed: pip install nncf') from error
     model = to_openvino(network, tuple(batches[0].shape))
     # Of transformers it also smooths the activations' outliers into the weights.
     kind = None if network.architecture.pyramid else nncf.ModelType.TRANSFORMER
     # Weights of half the range leave room in AVX2's 16 bits: `tiny` is off by 2 % with that, by 11 % without.
-    overflow = OverflowFix.FIRST_LAYER if cpu_adds_int8_widely() else OverflowFix.ENABLE
+    overflow = nncf.OverflowFix.FIRST_LAYER if cpu_adds_int8_widely() else nncf.OverflowFix.ENABLE
     data = nncf.Dataset([batch.numpy() for batch in batches])
     # stdout is for results: NNCF's progress goes beside them.
     with redirect_stdout(sys.stderr):
@@ -62,5 +58,5 @@ def quantise(network: DepthAnything, batches: Sequence[torch.Tensor]) -> openvin
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(batches),
             model_type=kind,
-            advanced_parameters=AdvancedQuantizationParameters(overflow_fix=overflow),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=overflow),
         )
