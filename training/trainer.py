@@ -105,7 +105,8 @@ class Trainer:
             check_compiler(accelerator)
         if settings.gradient_checkpointing:
             checkpoint_blocks(task.network)
-        if task.network.architecture.pyramid or settings.channels_last:
+        pyramid_on_cpu = task.network.architecture.pyramid and accelerator.device.type == 'cpu'
+        if pyramid_on_cpu or settings.channels_last:
             # In this layout a pyramid's convolutions take two thirds of the time on a CPU; they round otherwise.
             for module in (task.network, *task.frozen):
                 module.to(memory_format=torch.channels_last)

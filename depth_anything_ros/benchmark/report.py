@@ -12,6 +12,8 @@ import numpy as np
 from depth_anything_ros.files import replacing
 
 _PERCENTILES = (50, 95, 99)
+# What takes less is worth another digit.
+_SHORT_MS = 10.0
 
 
 def percentiles(milliseconds: Sequence[float], percents: Sequence[int] = _PERCENTILES) -> dict[str, float]:
@@ -22,7 +24,10 @@ def percentiles(milliseconds: Sequence[float], percents: Sequence[int] = _PERCEN
 
 def milliseconds(latency: dict[str, float] | None) -> str:
     """Percentiles in a cell."""
-    return ' / '.join(f'{value:.1f}' for value in latency.values()) if latency else 'none'
+    if not latency:
+        return 'none'
+    digits = 2 if max(latency.values()) < _SHORT_MS else 1
+    return ' / '.join(f'{value:.{digits}f}' for value in latency.values())
 
 
 def mebibytes(memory: dict[str, float]) -> str:

@@ -39,7 +39,10 @@ def run(args: Namespace) -> int:
         'unavailable': unavailable,
     }
     if args.end_to_end:
-        nodes = [_end_to_end(result, args) for result in results if not result['reference']]
+        # Of several cameras, for comparison, each with a node of its own too.
+        arrangements = (False, True) if args.cameras > 1 else (False,)
+        ours = [result for result in results if not result['reference']]
+        nodes = [_end_to_end(result, args, separate) for result in ours for separate in arrangements]
         report['end_to_end'] = [node for node in nodes if 'reason' not in node]
         report['unavailable'] += [node for node in nodes if 'reason' in node]
     write_report(report, tables(report), args.json, args.markdown)
@@ -134,8 +137,8 @@ class _Trial:
         return {}
 
 
-def _end_to_end(result: dict[str, Any], args: Namespace) -> dict[str, Any]:
-    """The node with the same settings, between a camera and a subscriber of their own processes.
+def _end_to_end(result: dict[str, Any], args: Namespace, separate_nodes: bool) -> dict[str, Any]:
+    """The node with the same settings, between cameras and a subscriber of their own processes.
 
     What it took, or in `reason` why there is nothing.
     """
@@ -152,6 +155,8 @@ def _end_to_end(result: dict[str, Any], args: Namespace) -> dict[str, Any]:
         'input_size': min(result['network_size']),
         'size': [width, height],
         'rate_hz': args.rate,
+        'cameras': args.cameras,
+        'separate_nodes': separate_nodes,
         'seconds': args.seconds,
     }
     with _process('depth_anything_ros.node.bench', json.dumps(asked)) as process:

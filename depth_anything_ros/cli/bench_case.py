@@ -1,7 +1,8 @@
 """One case of `depth-anything bench`, in a process of its own: what it holds and how it is timed.
 
 Run with a case as JSON; answers on its standard output, a line of JSON each: first what it is, then, for each number N
-on its standard input, the times of N frames. At the end of the input it says how much memory it took, and ends.
+on its standard input, the times of N frames. At the end of the input it says how much memory it took, on
+CUDA also what the network's operations would take at the rate of large matrices, and ends.
 Instead of any of these it may say in `error` why it cannot be had, and ends.
 """
 
@@ -77,7 +78,13 @@ def _serve(case: Case, answers: TextIO) -> None:
     for line in sys.stdin:
         timed = [frame(image) for _ in range(int(line))]
         _say(answers, {part: [1e3 * times[part] for times in timed] for part in PARTS})
-    _say(answers, memory(facts['device']))
+    last_words = memory(facts['device'])
+    if facts['device'].startswith('cuda') and not case.reference:
+        from depth_anything_ros.cli.bench_floor import matrix_floor  # noqa: PLC0415 - torch takes seconds
+
+        # When the memory has been counted, of which it takes some itself.
+        last_words |= matrix_floor(facts['architecture'], facts['network_size'], facts['device'], facts['precision'])
+    _say(answers, last_words)
 
 
 def _answers() -> TextIO:
@@ -111,6 +118,7 @@ def _make(case: Case) -> tuple[dict[str, Any], Timed]:
     seen = estimator(made_up_picture(height, width)).network_size
     facts = {
         'model': estimator.source.name,
+        'architecture': estimator.architecture,
         'backend': estimator.backend,
         'device': estimator.hardware,
         'precision': estimator.precision,

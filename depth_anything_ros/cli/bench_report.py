@@ -26,7 +26,7 @@ def tables(report: dict[str, Any]) -> str:
 
 def _engine_table(results: list[dict[str, Any]]) -> str:
     rows = [('model', 'backend', 'device', 'precision', 'network size', 'preprocess', 'network', 'postprocess', 'total',
-             'frames/s', 'start s', 'memory MiB')]  # fmt: skip
+             'frames/s', 'floor', 'start s', 'memory MiB')]  # fmt: skip
     for result in results:
         latencies = (milliseconds(latency) for latency in result['latency_ms'].values())
         rows.append(
@@ -38,6 +38,7 @@ def _engine_table(results: list[dict[str, Any]]) -> str:
                 'x'.join(map(str, result['network_size'])),
                 *latencies,
                 f'{result["frames_per_second"]:.1f}',
+                f'{result["floor_ms"]:.2f}' if 'floor_ms' in result else '',
                 f'{result["start_s"]:.1f}',
                 mebibytes(result),
             )
@@ -46,8 +47,8 @@ def _engine_table(results: list[dict[str, Any]]) -> str:
 
 
 def _node_table(results: list[dict[str, Any]]) -> str:
-    rows = [('node with', 'backend', 'precision', 'sent Hz', 'depth', 'points', 'answered Hz', 'sent', 'answered',
-             'replaced', 'other', 'CPU cores', 'memory MiB, first and last')]  # fmt: skip
+    rows = [('node with', 'backend', 'precision', 'cameras', 'sent Hz each', 'depth', 'points', 'answered Hz',
+             'sent', 'answered', 'replaced', 'other', 'CPU cores', 'memory MiB, first and last')]  # fmt: skip
     for result in results:
         counts = result['counts']
         other = sum(count for name, count in counts.items() if name not in ('received', 'processed', 'replaced'))
@@ -56,6 +57,7 @@ def _node_table(results: list[dict[str, Any]]) -> str:
                 result['model'],
                 result['backend'],
                 result['precision'],
+                _cameras(result),
                 f'{result["rate_hz"]:g}',
                 milliseconds(result['latency_ms']['depth']),
                 milliseconds(result['latency_ms']['points']),
@@ -69,6 +71,11 @@ def _node_table(results: list[dict[str, Any]]) -> str:
             )
         )
     return table(rows)
+
+
+def _cameras(result: dict[str, Any]) -> str:
+    nodes = 'in a node each' if result['separate_nodes'] else 'in one node'
+    return '1' if result['cameras'] == 1 else f'{result["cameras"]} {nodes}'
 
 
 def _name(case: dict[str, Any]) -> str:

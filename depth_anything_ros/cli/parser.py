@@ -136,7 +136,10 @@ def _add_bench(commands) -> None:
     )
     node = parser.add_argument_group('the node, from the stamp of an image to its depth and cloud')
     node.add_argument('--end-to-end', action='store_true', help='measure it too, for each case; needs ROS')
-    node.add_argument('--rate', type=float, default=30.0, metavar='HZ', help='of the camera (default: %(default)s)')
+    node.add_argument('--rate', type=float, default=30.0, metavar='HZ', help='of a camera (default: %(default)s)')
+    node.add_argument(
+        '--cameras', type=_positive, default=1, metavar='N', help='in one node, and then in a node each (default: 1)'
+    )
     node.add_argument('--seconds', type=float, default=20.0, help='measured, for each case (default: %(default)s)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the figures and the machine there')
     parser.add_argument('--markdown', type=Path, metavar='FILE', help='also write the tables there')

@@ -49,9 +49,10 @@ class DepthEstimator:
     image's shorter side is scaled to, in pixels; 0: the network's own size, and the attribute says which. live: with
     backend 'auto' no image waits for a compilation: torch serves it, and another process compiles.
 
-    kind: what a Prediction of it is. canonical_focal_px: the focal length that a metric network was trained with, in
-    pixels of what it saw; None of a relative one, and while nobody knows. max_depth_m: the largest depth that a metric
-    network can say, None of a relative one. source: where the weights came from.
+    architecture: the network's name in ARCHITECTURES. kind: what a Prediction of it is. canonical_focal_px: the focal
+    length that a metric network was trained with, in pixels of what it saw; None of a relative one, and while nobody
+    knows. max_depth_m: the largest depth that a metric network can say, None of a relative one. source: where the
+    weights came from.
 
     Raises what checkpoints.load raises, DeviceUnavailableError, DeviceMemoryError, PrecisionUnavailableError,
     BackendUnavailableError, and ValueError for an input_size that the network cannot take.
@@ -85,6 +86,7 @@ class DepthEstimator:
                 f"model's own, {network.architecture.input_size}"
             )
         self.input_size = input_size
+        self.architecture = network.architecture.name
         self.kind = network.architecture.kind
         self.canonical_focal_px = network.architecture.canonical_focal_px
         self.max_depth_m = network.architecture.max_depth

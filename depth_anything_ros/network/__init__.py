@@ -2,6 +2,7 @@
 
 from depth_anything_ros.network.architectures import ARCHITECTURES, IMAGE_MEAN, IMAGE_STD, Architecture
 from depth_anything_ros.network.model import DepthAnything
+from depth_anything_ros.network.reduced import reduced
 from depth_anything_ros.network.state_dict import StateDictMismatchError
 from depth_anything_ros.network.weights import WeightSource, weights_fingerprint
 
@@ -13,5 +14,6 @@ __all__ = [
     'DepthAnything',
     'StateDictMismatchError',
     'WeightSource',
+    'reduced',
     'weights_fingerprint',
 ]

@@ -31,10 +31,28 @@ def test_the_node_is_timed_from_stamp_to_arrival_and_no_frame_goes_missing(tmp_p
     assert 0 < run['cpu_cores'] < 64
 
 
+@pytest.mark.timeout(240)
+def test_several_cameras_are_timed_in_one_node_and_in_a_node_each(tmp_path):
+    path = tmp_path / 'bench.json'
+    options = ['--input-size', '64', '--size', '96x64', '--backend', 'torch', '--precision', 'fp32', '--frames', '2']
+    node = ['--end-to-end', '--cameras', '2', '--rate', '5', '--seconds', '4']
+    assert main(['bench', *options, *node, '--json', str(path)]) == 0
+    together, apart = json.loads(path.read_text())['end_to_end']
+    assert [run['separate_nodes'] for run in (together, apart)] == [False, True]
+    for run in (together, apart):
+        # Of both cameras.
+        assert 26 <= run['sent'] <= 60
+        assert run['counts']['received'] == pytest.approx(run['sent'], abs=8)
+        assert run['counts']['failed'] == run['counts']['rejected'] == run['counts']['withheld'] == 0
+        assert run['answered'] > 0.5 * run['sent']
+    # Two nodes hold torch and the model twice.
+    assert apart['memory_mib'][-1] > 1.5 * together['memory_mib'][-1]
+
+
 def start(**options):
     """The measurement as the command starts it."""
     defaults = {'model': 'untrained-small', 'checkpoint': '', 'accept_license': False, 'device': 'cpu'}
-    defaults |= {'precision': 'fp32', 'backend': 'torch', 'input_size': 42}
+    defaults |= {'precision': 'fp32', 'backend': 'torch', 'input_size': 42, 'cameras': 1, 'separate_nodes': False}
     job = json.dumps({**defaults, 'size': [64, 48], 'rate_hz': 10.0, 'seconds': 600.0, **options})
     command = [sys.executable, '-m', 'depth_anything_ros.node.bench', job]
     pipe = subprocess.PIPE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial
+from functools import cache, partial
 from threading import Event
 
 import torch
@@ -20,6 +20,7 @@ from depth_anything_ros.estimation.devices import (
 )
 from depth_anything_ros.estimation.errors import BackendUnavailableError, PrecisionUnavailableError
 from depth_anything_ros.lru import LRUDict
+from depth_anything_ros.network import DepthAnything, reduced
 
 _log = logging.getLogger(__name__)
 
@@ -56,10 +57,10 @@ def torch_precisions(precision: str, device: torch.device) -> tuple[str, ...]:
 class InPrecision(nn.Module):
     """The network in reduced precision, through autocast; float32 at both ends."""
 
-    def __init__(self, network: nn.Module, device: torch.device, precision: str) -> None:
+    def __init__(self, network: DepthAnything, device: torch.device, precision: str) -> None:
         super().__init__()
-        self.network = network
         self._device_type, self._dtype = device.type, _DTYPES.get(precision)
+        self.network = reduced(network, self._dtype) if self._dtype else network
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         """Run."""
@@ -67,7 +68,7 @@ class InPrecision(nn.Module):
             return self.network(batch).float()
 
 
-def forward(network: nn.Module, device: torch.device, precision: str) -> Run:
+def forward(network: DepthAnything, device: torch.device, precision: str) -> Run:
     """The network in a precision, as a function."""
     return _inference(InPrecision(network, device, precision))
 
@@ -89,7 +90,7 @@ class EagerBackend:
     name = 'torch'
     parallel = 1
 
-    def __init__(self, network: nn.Module, target: Target, precision: str, reason: str) -> None:
+    def __init__(self, network: DepthAnything, target: Target, precision: str, reason: str) -> None:
         self.device, self.hardware, self.reason = target.tensors, str(target.tensors), reason
         self._precisions = torch_precisions(precision, target.tensors)
         self.precision = self._precisions[0]
@@ -104,6 +105,7 @@ class EagerBackend:
             if not torch.isfinite(expected).all():
                 return expected  # nothing to be held against; the estimator says what this means
             self.precision, self._run = first_accurate(self.name, self._precisions, self._make, batch, expected)
+            del self._make  # and with it the weights in fp32
         return self._run(batch)
 
     def release(self) -> None:
@@ -120,7 +122,7 @@ class GraphBackend(EagerBackend):
     depend on when it was captured.
     """
 
-    def __init__(self, network: nn.Module, target: Target, precision: str, reason: str) -> None:
+    def __init__(self, network: DepthAnything, target: Target, precision: str, reason: str) -> None:
         super().__init__(network, target, precision, reason)
         self._graphs: LRUDict[tuple[int, ...], Run] = LRUDict(_GRAPHS)
         self._last, self._repeats = (), 0
@@ -149,14 +151,16 @@ class InductorCompiler:
     name = 'torch-compile'
     parallel = 1
 
-    def __init__(self, network: nn.Module, target: Target, precision: str) -> None:
+    def __init__(self, network: DepthAnything, target: Target, precision: str) -> None:
         if target.tensors.type == 'cpu' and not has_cpp_compiler():
             raise BackendUnavailableError(
                 "backend 'torch-compile' needs a C++ compiler on a CPU: apt install g++, or take backend 'torch'"
             )
         self.device, self.hardware = target.tensors, str(target.tensors)
         self.precisions = torch_precisions(precision, target.tensors)
-        self._network = network.to(target.tensors).eval()
+        network = network.to(target.tensors).eval()
+        # One for all sizes: each in a reduced precision has weights of its own.
+        self._module = cache(partial(InPrecision, network, self.device))
 
     def compile(self, batch: torch.Tensor, precision: str) -> Run:
         """See Compiler."""
@@ -168,7 +172,7 @@ class InductorCompiler:
         # whose images change their size would come to the end of them.
         try:
             with torch.inference_mode():
-                program = torch.export.export(InPrecision(self._network, self.device, precision), (batch,))
+                program = torch.export.export(self._module(precision), (batch,))
             run = _inference(torch.compile(program.module(), dynamic=False, fullgraph=True))
             run(batch)  # which is when it compiles
         except Exception as error:  # of torch's own and of the C++ compiler's, without a common base

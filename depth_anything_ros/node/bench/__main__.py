@@ -1,10 +1,11 @@
-"""Time the node between a camera and a subscriber, each in a process of its own.
+"""Time the node between cameras and a subscriber, each in a process of its own.
 
 Run with a JSON object: the node's model, checkpoint, accept_license, device, precision, backend and input_size; the
-image's size [width, height]; rate_hz; and for how many seconds: it ends with the first counts that the node tells after
-those. Prints a JSON object: sent and answered frames, latency_ms from the stamp to depth and to points, the node's own
-counts of these frames, CPU cores and memory_mib in equal slices of the time, and the latency of each slice. Whoever
-runs it holds its standard input open until then: it ends with that.
+images' size [width, height]; the rate_hz of each of how many cameras; whether these have separate_nodes; and for how
+many seconds: it ends with the first counts that the node tells after those. Prints a JSON object: sent and answered
+frames, latency_ms from the stamp to depth and to points, the node's own counts of these frames, CPU cores and
+memory_mib in equal slices of the time, and the latency of each slice; of all cameras and nodes together. Whoever runs
+it holds its standard input open until then: it ends with that.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import subprocess
 import sys
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
@@ -52,17 +54,32 @@ _COUNTS = {
 
 
 class Subscriber(Node):
-    """What a subscriber sees: for each topic, when which stamp came."""
+    """What a subscriber to all cameras sees: for each output, when which stamp came."""
 
-    def __init__(self) -> None:
+    def __init__(self, cameras: list[str]) -> None:
         super().__init__('bench_subscriber')
         self.sent: list[int] = []
         self.arrivals: dict[str, list[tuple[int, int]]] = {name: [] for name in _TOPICS}
-        self.counts: dict[str, int] = {}
-        self.create_subscription(CameraInfo, 'camera_info', self._on_camera, qos_profile_sensor_data)
-        self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
-        for name, (topic, kind) in _TOPICS.items():
-            self.create_subscription(kind, topic, lambda message, name=name: self._on_output(name, message), 5)
+        self.cameras = len(cameras)
+        self._counts: dict[str, dict[str, int]] = {}
+        self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10 * len(cameras))
+        for camera in cameras:
+            prefix = f'{camera}/' if camera else ''
+            self.create_subscription(CameraInfo, f'{prefix}camera_info', self._on_camera, qos_profile_sensor_data)
+            for name, (topic, kind) in _TOPICS.items():
+                take = partial(self._on_output, name)
+                self.create_subscription(kind, f'{prefix}{topic}', take, 5)
+
+    @property
+    def counts(self) -> dict[str, int] | None:
+        """What became of all cameras' frames; None before each has been told of since `forget_counts`."""
+        if len(self._counts) < self.cameras:
+            return None
+        return {ours: sum(counts[ours] for counts in self._counts.values()) for ours in _COUNTS.values()}
+
+    def forget_counts(self) -> None:
+        """They are of a second ago, or of before the first frame."""
+        self._counts = {}
 
     def _on_camera(self, message: CameraInfo) -> None:
         self.sent.append(stamp_ns(message))
@@ -74,18 +91,18 @@ class Subscriber(Node):
         for status in message.status:
             if status.name.endswith(': frames'):
                 values = {item.key: item.value for item in status.values}
-                self.counts = {ours: int(values[theirs]) for theirs, ours in _COUNTS.items()}
+                self._counts[status.name] = {ours: int(values[theirs]) for theirs, ours in _COUNTS.items()}
 
 
 class Trial:
-    """A subscriber at work, for as long as there is a node, and somebody who wants to know."""
+    """A subscriber at work, for as long as there are the nodes, and somebody who wants to know."""
 
     class Ended(Exception):
         """There is no more of it to measure; the message says why."""
 
-    def __init__(self, subscriber: Subscriber, executor: SingleThreadedExecutor, node: subprocess.Popen) -> None:
+    def __init__(self, subscriber: Subscriber, executor: SingleThreadedExecutor, nodes: list[subprocess.Popen]) -> None:
         self.subscriber = subscriber
-        self.node = node
+        self.nodes = nodes
         self._executor = executor
         self._abandoned = Event()
         Thread(target=self._watch, daemon=True).start()
@@ -98,8 +115,9 @@ class Trial:
     def spin(self) -> None:
         """Take what has come, or wait for it a moment; raises Ended."""
         self._executor.spin_once(timeout_sec=0.1)
-        if self.node.poll() is not None:
-            raise self.Ended(f'the node ended with code {self.node.returncode}')
+        for node in self.nodes:
+            if node.poll() is not None:
+                raise self.Ended(f'the node ended with code {node.returncode}')
         if self._abandoned.is_set():
             raise self.Ended('stopped, since whoever started it is gone')
 
@@ -111,16 +129,20 @@ def main() -> int:
     with ExitStack() as stack:
         rclpy.init()
         stack.callback(rclpy.try_shutdown)
-        subscriber = Subscriber()
+        cameras = [f'camera{number}' for number in range(1, options['cameras'] + 1)] if options['cameras'] > 1 else ['']
+        subscriber = Subscriber(cameras)
         executor = SingleThreadedExecutor()
         stack.callback(executor.shutdown)
         executor.add_node(subscriber)
         # Our own output is the result alone.
-        arguments = _node_arguments(options)
-        node = stack.enter_context(module_process('depth_anything_ros.node.main', *arguments, stdout=sys.stderr))
-        camera = 'depth_anything_ros.node.bench.camera'
-        stack.enter_context(module_process(camera, sys.argv[1], stdout=sys.stderr))
-        trial = Trial(subscriber, executor, node)
+        start = partial(_start, stack)
+        if options['separate_nodes']:
+            nodes = [start('node.main', *_node_arguments(options, ['']), *_in_namespace(camera)) for camera in cameras]
+        else:
+            nodes = [start('node.main', *_node_arguments(options, cameras))]
+        for camera in cameras:
+            start('node.bench.camera', sys.argv[1], '--ros-args', *_in_namespace(camera))
+        trial = Trial(subscriber, executor, nodes)
         try:
             _warm_up(trial)
             print(json.dumps(_measure(trial, options['seconds'])))
@@ -130,16 +152,26 @@ def main() -> int:
     return 0
 
 
-def _node_arguments(options: dict[str, Any]) -> list[str]:
+def _start(stack: ExitStack, module: str, *arguments: str) -> subprocess.Popen:
+    return stack.enter_context(module_process(f'depth_anything_ros.{module}', *arguments, stdout=sys.stderr))
+
+
+def _in_namespace(camera: str) -> list[str]:
+    return ['-r', f'__ns:=/{camera}'] if camera else []
+
+
+def _node_arguments(options: dict[str, Any], cameras: list[str]) -> list[str]:
     names = ('model', 'checkpoint', 'accept_license', 'device', 'precision', 'backend', 'input_size')
     # Metres without evidence, so that the whole way of a frame is gone; of which value they are changes no time.
     metres = {'alignment.source': 'fixed', 'alignment.fixed.scale': 0.01, 'alignment.fixed.shift': 0.1}
-    return ['--ros-args', *parameter_arguments({name: options[name] for name in names} | metres)]
+    named = {'cameras': cameras} if cameras != [''] else {}
+    return ['--ros-args', *parameter_arguments({name: options[name] for name in names} | metres | named)]
 
 
 def _warm_up(trial: Trial) -> None:
     deadline = monotonic() + _START_TIMEOUT_S
-    while min(map(len, trial.subscriber.arrivals.values())) < _WARM_UP_FRAMES:
+    frames = _WARM_UP_FRAMES * trial.subscriber.cameras
+    while trial.subscriber.counts is None or min(map(len, trial.subscriber.arrivals.values())) < frames:
         trial.spin()
         if monotonic() > deadline:
             raise Trial.Ended(f'the node did not answer within {_START_TIMEOUT_S:g} s: {trial.subscriber.counts}')
@@ -147,28 +179,28 @@ def _warm_up(trial: Trial) -> None:
 
 def _fresh_counts(trial: Trial) -> dict[str, int]:
     """The node's counts as of now: what it told last can be of a second ago, or of before its first frame."""
-    trial.subscriber.counts = {}
+    trial.subscriber.forget_counts()
     deadline = monotonic() + _COUNTS_TIMEOUT_S
-    while not trial.subscriber.counts:
+    while (counts := trial.subscriber.counts) is None:
         trial.spin()
         if monotonic() > deadline:
             raise Trial.Ended(f'the node told nothing of its frames for {_COUNTS_TIMEOUT_S:g} s')
-    return trial.subscriber.counts
+    return counts
 
 
 def _measure(trial: Trial, seconds: float) -> dict[str, Any]:
-    subscriber, pid = trial.subscriber, trial.node.pid
+    subscriber, pids = trial.subscriber, [node.pid for node in trial.nodes]
     before = _fresh_counts(trial)
     subscriber.sent.clear()
     for arrivals in subscriber.arrivals.values():
         arrivals.clear()
-    start, cpu, slices = monotonic(), _cpu_seconds(pid), []
+    start, cpu, slices = monotonic(), sum(map(_cpu_seconds, pids)), []
     for number in range(1, _SLICES + 1):
         seen = {name: len(arrivals) for name, arrivals in subscriber.arrivals.items()}
         while monotonic() < start + seconds * number / _SLICES:
             trial.spin()
         new = {name: arrivals[seen[name] :] for name, arrivals in subscriber.arrivals.items()}
-        slices.append({'latency_ms': _latencies(new), 'memory_mib': _memory_mib(pid)})
+        slices.append({'latency_ms': _latencies(new), 'memory_mib': sum(map(_memory_mib, pids))})
     # Up to a second more, which belongs to all but the slices: the counts are to be of the frames counted here.
     after = _fresh_counts(trial)
     elapsed = monotonic() - start
@@ -179,7 +211,7 @@ def _measure(trial: Trial, seconds: float) -> dict[str, Any]:
         'answered_hz': answered / elapsed,
         'latency_ms': _latencies(subscriber.arrivals),
         'counts': {name: count - before[name] for name, count in after.items()},
-        'cpu_cores': (_cpu_seconds(pid) - cpu) / elapsed,
+        'cpu_cores': (sum(map(_cpu_seconds, pids)) - cpu) / elapsed,
         'memory_mib': [part['memory_mib'] for part in slices],
         'slices': slices,
     }
