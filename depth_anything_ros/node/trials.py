@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -22,13 +23,36 @@ from depth_anything_ros.fast_dds import profile_variable
 from depth_anything_ros.files import share_files
 
 _STOP_TIMEOUT_S = 30.0
+_LOOPBACK = '127.0.0.1'
+_LOOPBACK_TIMEOUT_S = 1.0
 
 
 def enter_private_domain() -> None:
-    """For this process and its children: side by side, or on a robot's network, they are not heard by others."""
+    """For this process and its children: side by side, or on a robot's network, they are not heard by others.
+
+    Raises SystemExit with the reason where processes of this machine cannot find each other: else they wait in silence.
+    """
+    if not _hears_itself():
+        sys.exit(
+            f"{_LOOPBACK} cannot be reached, by which ROS's processes find each other on one machine: "
+            '`ip link set lo up` as root'
+        )
     os.environ['ROS_DOMAIN_ID'] = str(random.randint(1, 100))
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     os.environ.setdefault(profile_variable(), str(_profile()))
+
+
+def _hears_itself() -> bool:
+    """Whether a datagram to the loopback interface arrives there, which one that is down does not say."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+        own.settimeout(_LOOPBACK_TIMEOUT_S)
+        try:
+            own.bind((_LOOPBACK, 0))
+            own.sendto(b'?', own.getsockname())
+            own.recv(1)
+        except OSError:
+            return False
+    return True
 
 
 def _profile() -> Path:

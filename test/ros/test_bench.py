@@ -49,12 +49,31 @@ def test_several_cameras_are_timed_in_one_node_and_in_a_node_each(tmp_path):
     assert apart['memory_mib'][-1] > 1.5 * together['memory_mib'][-1]
 
 
+JOB = {'model': 'untrained-small', 'checkpoint': '', 'accept_license': False, 'device': 'cpu', 'precision': 'fp32'}
+JOB |= {'backend': 'torch', 'input_size': 42, 'size': [64, 48], 'rate_hz': 10.0, 'cameras': 1, 'separate_nodes': False}
+BENCH = [sys.executable, '-m', 'depth_anything_ros.node.bench']
+# A network of its own, in which not even the loopback interface is up.
+ALONE = ['unshare', '--map-root-user', '--net']
+
+
+def may_be_alone():
+    try:
+        return subprocess.run([*ALONE, 'true'], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not may_be_alone(), reason='needs unshare, and the right to a network namespace')
+def test_where_processes_cannot_find_each_other_it_says_so_at_once():
+    job = json.dumps({**JOB, 'seconds': 5.0})
+    run = subprocess.run([*ALONE, *BENCH, job], capture_output=True, text=True, check=False, timeout=60)
+    assert run.returncode == 1
+    assert 'ip link set lo up' in run.stderr
+
+
 def start(**options):
     """The measurement as the command starts it."""
-    defaults = {'model': 'untrained-small', 'checkpoint': '', 'accept_license': False, 'device': 'cpu'}
-    defaults |= {'precision': 'fp32', 'backend': 'torch', 'input_size': 42, 'cameras': 1, 'separate_nodes': False}
-    job = json.dumps({**defaults, 'size': [64, 48], 'rate_hz': 10.0, 'seconds': 600.0, **options})
-    command = [sys.executable, '-m', 'depth_anything_ros.node.bench', job]
+    command = [*BENCH, json.dumps({**JOB, 'seconds': 600.0, **options})]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 

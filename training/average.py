@@ -1,0 +1,54 @@
+"""`python -m training.average FILE NETWORK NETWORK ...`: the mean of the weights of networks that come of one another.
+
+Of a network and of what it became by going on with other data, the mean of the weights can be better than both
+(Wortsman et al., Model soups, arXiv 2203.05482; Robust fine-tuning of zero-shot models, arXiv 2109.01903).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from depth_anything_ros import checkpoints
+from depth_anything_ros.network import DepthAnything
+from training.errors import DataError, TrainingError
+from training.initial import trained_network
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the file, and return the exit code, as of depth-anything-train."""
+    parser = argparse.ArgumentParser(prog='python -m training.average', description=__doc__)
+    parser.add_argument('file', type=Path, help='to write, .safetensors')
+    parser.add_argument('networks', nargs='+', metavar='network', help='model.safetensors of a training')
+    args = parser.parse_args(argv)
+    try:
+        checkpoints.save(average([trained_network(path) for path in args.networks]), args.file)
+    except (TrainingError, OSError, ValueError) as error:
+        print(f'average: {error}', file=sys.stderr)
+        return getattr(error, 'exit_code', 1)
+    return 0
+
+
+def average(networks: Sequence[DepthAnything]) -> DepthAnything:
+    """The first network, with the mean of all their weights; raises DataError where they do not go together."""
+    mean = networks[0]
+    for what, values in (
+        ('networks', {network.architecture.name for network in networks}),
+        ('licences', {network.source.licence for network in networks}),
+    ):
+        if len(values) > 1:
+            raise DataError(f'there is no mean of {" and ".join(sorted(map(str, values)))}: they are different {what}')
+    states = [network.state_dict() for network in networks]
+    with torch.no_grad():
+        for name, value in mean.state_dict().items():
+            if value.is_floating_point():
+                value.copy_(torch.stack([state[name] for state in states]).mean(0))
+    return mean
+
+
+if __name__ == '__main__':
+    sys.exit(main())
