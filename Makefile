@@ -54,7 +54,15 @@ train-tiny: $(READY)
 	$(TRAIN) synthesize --recipe tiny-narrow textures="$(PHOTOS)" things="$(THINGS)"
 	$(TRAIN) teacher --recipe tiny-refine
 	$(TRAIN) teacher --recipe tiny-correlation
-	$(BIN)/python -m training.builtin train-tiny/correlation/model.safetensors train-tiny/tiny.safetensors
+	$(BIN)/python -m training.builtin train-tiny/correlation/model.safetensors train-tiny/correlation.safetensors
+	$(TRAIN) synthesize --recipe tiny-more textures="$(PHOTOS)" things="$(THINGS)"
+	$(TRAIN) synthesize --recipe tiny-more textures="$(PHOTOS)" things="$(THINGS)" \
+	  scenes=700 'field_of_view=[50.0, 100.0]' seed=4 output=train-tiny/wider
+	$(TRAIN) teacher --recipe tiny-long
+	$(BIN)/python -m training.average train-tiny/average.safetensors \
+	  train-tiny/correlation/model.safetensors train-tiny/long/model.safetensors
+	$(TRAIN) teacher --recipe tiny-all
+	$(BIN)/python -m training.builtin train-tiny/all/model.safetensors train-tiny/tiny.safetensors
 
 # The built-in model's numbers in the README. DATA has the folders hololens and dgp, see docs/tiny.md.
 DATA ?=
