@@ -1,9 +1,9 @@
 """One case of `depth-anything bench`, in a process of its own: what it holds and how it is timed.
 
 Run with a case as JSON; answers on its standard output, a line of JSON each: first what it is, then, for each number N
-on its standard input, the times of N frames. At the end of the input it says how much memory it took, on
-CUDA also what the network's operations would take at the rate of large matrices, and ends.
-Instead of any of these it may say in `error` why it cannot be had, and ends.
+on its standard input, the times of N frames. At the end of the input it says how much memory it took, and on CUDA what
+the network's operations would take at the rate of large matrices, and ends. Instead of any of these it may say in
+`error` why it cannot be had, and ends.
 """
 
 from __future__ import annotations

@@ -105,7 +105,8 @@ class EagerBackend:
             if not torch.isfinite(expected).all():
                 return expected  # nothing to be held against; the estimator says what this means
             self.precision, self._run = first_accurate(self.name, self._precisions, self._make, batch, expected)
-            del self._make  # and with it the weights in fp32
+            if self.device.type == 'cuda':
+                del self._make  # and with it the weights in fp32; on a CPU another thread may have come as far as this
         return self._run(batch)
 
     def release(self) -> None:
