@@ -60,22 +60,30 @@ class Subscriber(Node):
         super().__init__('bench_subscriber')
         self.sent: list[int] = []
         self.arrivals: dict[str, list[tuple[int, int]]] = {name: [] for name in _TOPICS}
-        self.cameras = len(cameras)
+        self.answers = {(camera, name): 0 for camera in cameras for name in _TOPICS}
+        self._cameras = len(cameras)
         self._counts: dict[str, dict[str, int]] = {}
         self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10 * len(cameras))
         for camera in cameras:
             prefix = f'{camera}/' if camera else ''
             self.create_subscription(CameraInfo, f'{prefix}camera_info', self._on_camera, qos_profile_sensor_data)
             for name, (topic, kind) in _TOPICS.items():
-                take = partial(self._on_output, name)
+                take = partial(self._on_output, camera, name)
                 self.create_subscription(kind, f'{prefix}{topic}', take, 5)
 
     @property
     def counts(self) -> dict[str, int] | None:
         """What became of all cameras' frames; None before each has been told of since `forget_counts`."""
-        if len(self._counts) < self.cameras:
+        if len(self._counts) < self._cameras:
             return None
         return {ours: sum(counts[ours] for counts in self._counts.values()) for ours in _COUNTS.values()}
+
+    @property
+    def heard(self) -> str:
+        """What has come of each camera, and what was told of its frames, to be read."""
+        answers = [f'{camera or "camera"} {name} {count}' for (camera, name), count in self.answers.items()]
+        told = [f'{name} {counts}' for name, counts in self._counts.items()]
+        return f'answers: {", ".join(answers)}; told: {"; ".join(told) or "nothing"}'
 
     def forget_counts(self) -> None:
         """They are of a second ago, or of before the first frame."""
@@ -84,7 +92,8 @@ class Subscriber(Node):
     def _on_camera(self, message: CameraInfo) -> None:
         self.sent.append(stamp_ns(message))
 
-    def _on_output(self, name: str, message: Image | PointCloud2) -> None:
+    def _on_output(self, camera: str, name: str, message: Image | PointCloud2) -> None:
+        self.answers[camera, name] += 1
         self.arrivals[name].append((stamp_ns(message), self.get_clock().now().nanoseconds))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
@@ -169,12 +178,12 @@ def _node_arguments(options: dict[str, Any], cameras: list[str]) -> list[str]:
 
 
 def _warm_up(trial: Trial) -> None:
-    deadline = monotonic() + _START_TIMEOUT_S
-    frames = _WARM_UP_FRAMES * trial.subscriber.cameras
-    while trial.subscriber.counts is None or min(map(len, trial.subscriber.arrivals.values())) < frames:
+    deadline, subscriber = monotonic() + _START_TIMEOUT_S, trial.subscriber
+    # Of each camera: separate nodes start when they can.
+    while subscriber.counts is None or min(subscriber.answers.values()) < _WARM_UP_FRAMES:
         trial.spin()
         if monotonic() > deadline:
-            raise Trial.Ended(f'the node did not answer within {_START_TIMEOUT_S:g} s: {trial.subscriber.counts}')
+            raise Trial.Ended(f'not everything was answered within {_START_TIMEOUT_S:g} s: {subscriber.heard}')
 
 
 def _fresh_counts(trial: Trial) -> dict[str, int]:
