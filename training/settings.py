@@ -25,6 +25,7 @@ class TrainSettings:
     checkpoint: str = free('')
     accept_license: bool = free(False)
     size: list[int] = field(default_factory=lambda: [518, 518])
+    scales: list[float] = field(default_factory=lambda: [1.0])
     steps: int = 1000
     batch_size: int = 8
     encoder_lr: float = 5e-6
@@ -71,6 +72,8 @@ class TrainSettings:
         self._check(lambda value: 0 <= value <= 1, 'in [0, 1]', 'max_bad_fraction')
         if len(self.size) != 2 or min(self.size) < 1:
             raise ValueError(f'size is [height, width] in pixels, got {self.size}')
+        if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
+            raise ValueError(f'scales are one or more numbers in (0, 1], got {self.scales}')
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f'betas are two numbers in [0, 1), got {self.betas}')
         if not self.encoder_lr + self.decoder_lr:
@@ -84,6 +87,12 @@ class TrainSettings:
         if height % multiple or width % multiple:
             raise RecipeError(f'size is {self.size}: {self.architecture} takes multiples of {multiple}')
         return height, width
+
+    def shapes(self, multiple: int) -> list[tuple[int, int]]:
+        """(height, width) of what the network sees at each of the scales, the nearest multiples; errors as of crop."""
+        crop = self.crop(multiple)
+        sides = [[max(1, round(side * scale / multiple)) * multiple for side in crop] for scale in self.scales]
+        return [(height, width) for height, width in sides]
 
     def _check(self, holds: Any, expected: str, *names: str) -> None:
         for name in names:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+import cv2
 import numpy as np
 import torch
 
@@ -39,6 +40,8 @@ class TeacherSpec:
         multiple: of an ONNX model with free sizes, what the sides of its input are multiples of.
         input_size: what the image's shorter side is scaled to, in pixels; 0: the network's
             own, of an ONNX model 518 or the nearest multiple.
+        also_at: further such sizes at which it sees each image too.
+        mirrored: let it see each image's mirror image too.
         accept_license: agree to a licence that forbids commercial use.
         device, precision, backend: of the predictions, see DepthEstimator. Other backends than torch compile for each
             size of image and of batch. Precision `auto` depends on a worker's first image.
@@ -49,6 +52,8 @@ class TeacherSpec:
     kind: str = 'disparity'
     multiple: int = _PATCH
     input_size: int = 0
+    also_at: list[int] = field(default_factory=list)
+    mirrored: bool = False
     accept_license: bool = free(False)
     device: str = free('auto')
     precision: str = 'fp32'
@@ -62,6 +67,8 @@ class TeacherSpec:
             raise ValueError(
                 f'multiple must be at least 1 and input_size at least 0, got {self.multiple} and {self.input_size}'
             )
+        if not all(size > 0 for size in self.also_at):
+            raise ValueError(f'also_at are sizes of more than 0, got {self.also_at}')
 
     @property
     def onnx(self) -> bool:
@@ -80,14 +87,16 @@ class Teacher(Protocol):
 
 
 def open_teacher(spec: TeacherSpec) -> Teacher:
-    """Load it onto its device.
+    """Load it onto its device; once for each size at which it sees an image.
 
     Raises:
         RecipeError: none is named; its device, backend, precision or size is not to be had.
         DataError: its weights are not there, or are none.
     """
     _check_named(spec)
-    return OnnxTeacher(spec) if spec.onnx else NetworkTeacher(spec)
+    kind = OnnxTeacher if spec.onnx else NetworkTeacher
+    teachers = [kind(replace(spec, input_size=size)) for size in (spec.input_size, *spec.also_at)]
+    return MeanTeacher(teachers, mirrored=spec.mirrored) if spec.also_at or spec.mirrored else teachers[0]
 
 
 def teacher_facts(spec: TeacherSpec) -> tuple[str, str | None]:
@@ -97,10 +106,10 @@ def teacher_facts(spec: TeacherSpec) -> tuple[str, str | None]:
     """
     _check_named(spec)
     if spec.onnx:
-        _check_input_size(spec, spec.multiple)
+        _check_input_sizes(spec, spec.multiple)
         return _onnx_fingerprint(Path(spec.teacher).expanduser()), None
     network = _load(spec)
-    _check_input_size(spec, network.multiple)
+    _check_input_sizes(spec, network.multiple)
     return weights_fingerprint(network), network.source.licence
 
 
@@ -109,9 +118,10 @@ def _check_named(spec: TeacherSpec) -> None:
         raise RecipeError(f'name a teacher: a file, or one of {", ".join(checkpoints.model_names())}')
 
 
-def _check_input_size(spec: TeacherSpec, multiple: int) -> None:
-    if spec.input_size % multiple:
-        raise RecipeError(f'teacher {spec.teacher}: input_size must be a multiple of {multiple}, got {spec.input_size}')
+def _check_input_sizes(spec: TeacherSpec, multiple: int) -> None:
+    for name, size in (('input_size', spec.input_size), *(('also_at', size) for size in spec.also_at)):
+        if size % multiple:
+            raise RecipeError(f'teacher {spec.teacher}: {name} must be a multiple of {multiple}, got {size}')
 
 
 def _load(spec: TeacherSpec) -> DepthAnything:
@@ -168,8 +178,10 @@ class OnnxTeacher:
         self._input = inputs[0].name
         self._batch = shape[0] if isinstance(shape[0], int) else 0
         self._fixed = (shape[2], shape[3]) if all(isinstance(side, int) for side in shape[2:]) else None
+        if self._fixed and spec.also_at:
+            raise RecipeError(f'teacher {path}: also_at, of a model that takes {self._fixed[1]}x{self._fixed[0]} alone')
         self._multiple = spec.multiple
-        _check_input_size(spec, spec.multiple)
+        _check_input_sizes(spec, spec.multiple)
         self._size = spec.input_size or official_input_size(spec.multiple)
         if self._batch > 1:
             raise DataError(f'{path} takes batches of {self._batch} only: export it for one image, or for any number')
@@ -190,6 +202,35 @@ class OnnxTeacher:
         if not np.isfinite(output).all():
             raise NonFinitePredictionError('the output has NaN or infinity')
         return [_disparity(values, self._kind) for values in output]
+
+
+class MeanTeacher:
+    """The mean of what teachers say of an image, and of its mirror image: they err in different places.
+
+    Each opinion is brought to mean 0 and deviation 1 first, since its scale and shift mean nothing, and to the size of
+    the first.
+    """
+
+    def __init__(self, teachers: Sequence[Teacher], *, mirrored: bool) -> None:
+        self._teachers, self._mirrored = teachers, mirrored
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """See Teacher."""
+        opinions = [teacher(images) for teacher in self._teachers]
+        if self._mirrored:
+            flipped = [cv2.flip(image, 1) for image in images]
+            opinions += [[cv2.flip(seen, 1) for seen in teacher(flipped)] for teacher in self._teachers]
+        return [_mean(one) for one in zip(*opinions, strict=True)]
+
+
+def _mean(opinions: Sequence[np.ndarray]) -> np.ndarray:
+    height, width = opinions[0].shape
+    total = np.zeros((height, width), np.float32)
+    for values in opinions:
+        # A map of one value has no deviation, and no opinion.
+        standard = (values - values.mean()) / max(float(values.std()), np.finfo(np.float32).tiny)
+        total += cv2.resize(standard, (width, height), interpolation=cv2.INTER_LINEAR)
+    return total / len(opinions)
 
 
 def _disparity(values: np.ndarray, kind: str) -> np.ndarray:

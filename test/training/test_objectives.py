@@ -205,6 +205,27 @@ def test_a_sparser_map_is_compared_with_the_pixels_it_shows():
     assert sizes == {(4, 8, 10)}
 
 
+def test_a_smaller_batch_shows_the_same_in_register():
+    """Image and target of one picture are of one picture still, and what was unknown is nobody's neighbour's."""
+    rows, columns = torch.meshgrid(torch.arange(48.0), torch.arange(64.0), indexing='ij')
+    batch = stream(8, mixed=True)
+    picture = (rows + 2 * columns).expand(4, 48, 64)
+    batch.target, batch.image = picture, picture[:, None].expand(4, 3, 48, 64).contiguous()
+    batch.mask = batch.box = picture > 90
+    batch.other_target, batch.other_mask, batch.clean = 1 + picture, ~batch.mask, batch.image + 2
+    small = batch.resized((36, 32))
+    assert small.image.shape == small.clean.shape == (4, 3, 36, 32)
+    # Of a picture without detail, both are right to half a pixel down and half a pixel across.
+    inside = (slice(None), slice(2, -2), slice(2, -2))
+    assert (small.target - small.image[:, 0])[inside].abs().max() <= 1.5
+    assert torch.equal(small.mask, small.target > 90)
+    assert torch.equal(small.box, small.mask)
+    assert torch.equal(small.other_target, small.target + 1)
+    assert torch.equal(small.other_mask, ~small.mask)
+    torch.testing.assert_close(small.clean, small.image + 2)
+    assert batch.resized((48, 64)) is batch
+
+
 def test_the_map_is_sparser_in_training_alone():
     torch.manual_seed(0)
     model = Trainee(initial_network('lite0', 'random'), stride=2)

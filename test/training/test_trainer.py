@@ -136,6 +136,21 @@ def test_it_trains_on_every_second_pixel_and_is_looked_at_whole(small_shards, tm
     assert curve(tmp_path / 'run')[1].Tags()['images'] == ['unlabelled']
 
 
+def test_steps_see_their_batches_at_the_scales_in_turn(small_shards, tmp_path):
+    changes = {'size': [64, 96], 'scales': [1.0, 0.7, 0.5], 'steps': 5, 'picture_every': 1}
+    teacher.run(settings_of(small_shards, tmp_path / 'run', **changes))
+    pictures = curve(tmp_path / 'run')[1].Images('labelled')
+    # To multiples of 32; two images of a batch above each other, each with its target and the prediction beside it.
+    expected = [(64, 96), (32, 64), (32, 64), (64, 96), (32, 64)]
+    assert [(image.height // 2, image.width // 3) for image in pictures] == expected
+
+
+@pytest.mark.parametrize('scales', [[], [0.0], [1.0, 1.5], [float('nan')]])
+def test_scales_are_shares_of_the_size(small_shards, tmp_path, scales):
+    with pytest.raises(ValueError, match='scales'):
+        settings_of(small_shards, tmp_path / 'run', scales=scales)
+
+
 def test_two_processes_have_the_curve_of_one_with_the_same_batch(small_shards, tmp_path):
     base = settings_of(small_shards, tmp_path / 'one', steps=6, size=[64, 96])
     del base.data, base.normalisation

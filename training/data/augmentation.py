@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -59,6 +60,9 @@ class TrainView:
         crop: `random`, or `centre` for a view that is always the same.
         zoom: smallest share of the sides that a view shows, of those that would be in it otherwise; drawn evenly up to
             1, and not so small that the image had to be enlarged. 1: always all.
+        roll: degrees, the most by which a view is turned about its centre, as a camera is that is not held upright;
+            drawn evenly up to it, either way. It shows less then, so that nothing is beyond the image.
+        border: probability of a border without picture, as rectified images have (see hide_border).
         flip: probability of mirroring, left to right.
         strong: perturb the image's colours and sharpness (see perturb).
         clean: give the unperturbed image too.
@@ -75,6 +79,8 @@ class TrainView:
     target: Literal['disparity', 'depth'] = 'disparity'
     crop: Literal['random', 'centre'] = 'random'
     zoom: float = 1.0
+    roll: float = 0.0
+    border: float = 0.0
     flip: float = 0.5
     strong: bool = False
     clean: bool = False
@@ -90,8 +96,11 @@ class TrainView:
             raise ValueError(f'no such target {self.target!r} or crop {self.crop!r}')
         if not 0 < self.zoom <= 1:
             raise ValueError(f'zoom is a share of the sides, got {self.zoom}')
-        if not 0 <= self.flip <= 1:
-            raise ValueError(f'flip is a probability, got {self.flip}')
+        if not 0 <= self.roll <= 90:
+            raise ValueError(f'roll is an angle of 0 to 90 degrees, got {self.roll}')
+        for name, probability in (('border', self.border), ('flip', self.flip)):
+            if not 0 <= probability <= 1:
+                raise ValueError(f'{name} is a probability, got {probability}')
         if not 0 < self.min_depth < self.max_depth:
             raise ValueError(f'expected 0 < min_depth < max_depth, got {self.min_depth} and {self.max_depth}')
 
@@ -102,21 +111,25 @@ class TrainView:
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Example:
         """A view of the sample; raises BadSampleError if it has no such target, or is a ribbon."""
-        size = self._shown_size(sample, generator)
+        angle = generator.uniform(-self.roll, self.roll) if self.roll else 0.0
+        needed = turned_extent(self.shape, angle)
+        size = self._shown_size(sample, needed, generator)
         target = self._target(sample, size)
         # All chance in one order, whatever is asked for: the same generator gives the same crop, perturbed or not.
-        window, mirrored = self._window(size, generator), generator.random() < self.flip
-        image = _cut(sample.image, size, cv2.INTER_CUBIC, window, mirrored)
+        window, mirrored = self._window(size, needed, generator), generator.random() < self.flip
+        image = self._turned(_cut(sample.image, size, cv2.INTER_CUBIC, window), angle, cv2.INTER_CUBIC, mirrored)
         # Not INTER_NEAREST, which is off by up to half a pixel.
-        target = _cut(target, size, cv2.INTER_NEAREST_EXACT, window, mirrored)
+        target = _cut(target, size, cv2.INTER_NEAREST_EXACT, window)
+        target = self._turned(target, angle, cv2.INTER_NEAREST, mirrored)
         mask = np.isfinite(target)
         target[~mask] = 0
-        return Example(
+        example = Example(
             image=perturb(image, generator) if self.strong else image,
             clean=image if self.clean else None,
             target=target,
             mask=mask,
         )
+        return hide_border(example, generator) if self.border and generator.random() < self.border else example
 
     def _target(self, sample: Sample, size: tuple[int, int]) -> np.ndarray:
         """Float32, NaN where unknown: (H, W) as the image, or from points (h, w) at the size given."""
@@ -139,25 +152,41 @@ class TrainView:
             target[np.isposinf(sample.depth)] = np.nan
         return target
 
-    def _shown_size(self, sample: Sample, generator: np.random.Generator) -> tuple[int, int]:
-        """At which size the crop is cut from the image."""
+    def _shown_size(self, sample: Sample, needed: tuple[int, int], generator: np.random.Generator) -> tuple[int, int]:
+        """The size of the image from which what the view needs is cut."""
         height, width = sample.image.shape[:2]
         if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
             raise BadSampleError(f'{sample.key}: {width}x{height} is longer than {MAX_ASPECT_RATIO:g} to 1')
         size = covering_size(height, width, self.shape, self.multiple)
+        if needed != self.shape:
+            enlarged = max(part / whole for part, whole in zip(needed, self.shape, strict=True))
+            size = math.ceil(size[0] * enlarged), math.ceil(size[1] * enlarged)
         if self.zoom == 1:
             return size
         smallest = max(self.zoom, size[0] / height, size[1] / width)
         share = generator.uniform(min(smallest, 1.0), 1.0)
         return round(size[0] / share), round(size[1] / share)
 
-    def _window(self, size: tuple[int, int], generator: np.random.Generator) -> tuple[slice, slice]:
-        spare = [side - cropped for side, cropped in zip(size, self.shape, strict=True)]
+    def _window(
+        self, size: tuple[int, int], needed: tuple[int, int], generator: np.random.Generator
+    ) -> tuple[slice, slice]:
+        spare = [side - cropped for side, cropped in zip(size, needed, strict=True)]
         starts = [int(generator.integers(0, rest + 1)) for rest in spare]
         if self.crop == 'centre':
             starts = [rest // 2 for rest in spare]
         top, left = starts
-        return slice(top, top + self.shape[0]), slice(left, left + self.shape[1])
+        return slice(top, top + needed[0]), slice(left, left + needed[1])
+
+    def _turned(self, array: np.ndarray, angle: float, kernel: int, mirrored: bool) -> np.ndarray:
+        """The view in the middle of what it needs, turned by the angle; mirrored."""
+        height, width = self.shape
+        if array.shape[:2] != self.shape:
+            rows, columns = array.shape[:2]
+            # Depth along the optical axis stays what it is when the camera turns about it.
+            turn = cv2.getRotationMatrix2D(((columns - 1) / 2, (rows - 1) / 2), angle, 1.0)
+            turn[:, 2] += (width - columns) / 2, (height - rows) / 2
+            array = cv2.warpAffine(array, turn, (width, height), flags=kernel, borderMode=cv2.BORDER_REPLICATE)
+        return cv2.flip(array, 1) if mirrored else np.ascontiguousarray(array)
 
 
 def _sparse_depth(sample: Sample, size: tuple[int, int]) -> np.ndarray:
@@ -181,12 +210,46 @@ def covering_size(height: int, width: int, crop: tuple[int, int], multiple: int)
     return max(rounded[0], crop[0]), max(rounded[1], crop[1])
 
 
-def _cut(
-    array: np.ndarray, size: tuple[int, int], kernel: int, window: tuple[slice, slice], mirrored: bool
-) -> np.ndarray:
-    """Resize to (height, width), cut the window out, mirror."""
-    cut = cv2.resize(array, size[::-1], interpolation=kernel)[window]
-    return cv2.flip(cut, 1) if mirrored else np.ascontiguousarray(cut)
+def turned_extent(shape: tuple[int, int], angle: float) -> tuple[int, int]:
+    """(height, width) of the upright rectangle around one of a shape (height, width) that is turned, in degrees."""
+    height, width = shape
+    sine, cosine = abs(math.sin(math.radians(angle))), abs(math.cos(math.radians(angle)))
+    return math.ceil(height * cosine + width * sine), math.ceil(width * cosine + height * sine)
+
+
+def _cut(array: np.ndarray, size: tuple[int, int], kernel: int, window: tuple[slice, slice]) -> np.ndarray:
+    """Resize to (height, width), and cut the window out."""
+    return cv2.resize(array, size[::-1], interpolation=kernel)[window]
+
+
+def hide_border(example: Example, generator: np.random.Generator) -> Example:
+    """The example with a border of one colour, in which nothing is known.
+
+    A rectified image has one where the lens saw nothing, with edges that curve in or out; drivers and players add
+    straight ones. Black with probability 0.6, white with 0.2, else of any colour; at each side, with probability 0.8,
+    up to 8 % of the picture and up to 12 % more at its ends or in its middle.
+    """
+    height, width = example.mask.shape
+    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing='ij')
+    hidden = np.zeros((height, width), bool)
+    for across, along in ((x, y), (-x, y), (y, x), (-y, x)):
+        there, width_share, bend = generator.random() < 0.8, generator.uniform(0, 0.08), generator.uniform(-0.12, 0.12)
+        curve = bend * along**2 if bend > 0 else bend * (along**2 - 1)
+        # From edge to edge is 2.
+        hidden |= there & (1 - across < 2 * (width_share + curve))
+    black, white, colour = 0.6, 0.8, generator.integers(0, 256, 3)
+    which = generator.random()
+    colour = np.uint8(0) if which < black else np.uint8(255) if which < white else colour.astype(np.uint8)
+
+    def shown(image: np.ndarray) -> np.ndarray:
+        return np.where(hidden[..., None], colour, image)
+
+    return Example(
+        image=shown(example.image),
+        clean=None if example.clean is None else shown(example.clean),
+        target=np.where(hidden, np.float32(0), example.target),
+        mask=example.mask & ~hidden,
+    )
 
 
 def perturb(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 @dataclass
@@ -52,6 +53,28 @@ class StreamBatch:
             torch.linspace(0, side - 1, side // stride, device=self.target.device).round().long()
             for side in self.target.shape[-2:]
         )
+        return self._picked(rows, columns)
+
+    def resized(self, shape: tuple[int, int]) -> StreamBatch:
+        """The same at no more (height, width) pixels than it has: images antialiased, all else of the nearest pixel."""
+        sides = self.image.shape[-2:]
+        if sides == shape:
+            return self
+        rows, columns = (
+            # The pixel in which the middle of the new one lies.
+            ((torch.arange(new, device=self.target.device) + 0.5) * (old / new)).long()
+            for new, old in zip(shape, sides, strict=True)
+        )
+        images = {name: getattr(self, name) for name in ('image', 'clean')}
+        smaller = {
+            name: functional.interpolate(values, shape, mode='bilinear', antialias=True)
+            for name, values in images.items()
+            if values is not None
+        }
+        return replace(self._picked(rows, columns), **smaller)
+
+    def _picked(self, rows: Tensor, columns: Tensor) -> StreamBatch:
+        """Targets, masks and boxes at some pixels, images as they are."""
         maps = {name: getattr(self, name) for name in ('target', 'mask', 'box', 'other_target', 'other_mask')}
         sparse = {name: values[:, rows[:, None], columns] for name, values in maps.items() if values is not None}
         return replace(self, **sparse)

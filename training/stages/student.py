@@ -48,6 +48,8 @@ class Settings(TrainSettings):
     strong_labelled: bool = False
     cutmix: float = 0.5
     zoom: float = 1.0
+    roll: float = 0.0
+    border: float = 0.0
     flip: float = 0.5
     mask_sky: bool = False
 
@@ -60,7 +62,8 @@ class Settings(TrainSettings):
         self._check(lambda value: value > 0, 'more than 0', 'unlabelled_weight')
         self._check(lambda value: 0 <= value < 1, 'in [0, 1)', 'trim')
         self._check(lambda value: 0 < value <= 1, 'in (0, 1]', 'zoom')
-        self._check(lambda value: 0 <= value <= 1, 'in [0, 1]', 'cutmix', 'flip')
+        self._check(lambda value: 0 <= value <= 90, 'in [0, 90], degrees', 'roll')
+        self._check(lambda value: 0 <= value <= 1, 'in [0, 1]', 'border', 'cutmix', 'flip')
         self._check(lambda value: -1 <= value <= 1, 'in [-1, 1], a cosine', 'alignment_margin')
         if self.labelled_per_batch >= self.batch_size:
             raise ValueError(
@@ -132,7 +135,14 @@ def _check_labelled(settings: Settings) -> None:
 
 def _streams(settings: Settings, multiple: int) -> list[Stream]:
     _check_labelled(settings)
-    shared = {'size': settings.crop(multiple), 'multiple': multiple, 'zoom': settings.zoom, 'flip': settings.flip}
+    shared = {
+        'size': settings.crop(multiple),
+        'multiple': multiple,
+        'zoom': settings.zoom,
+        'roll': settings.roll,
+        'border': settings.border,
+        'flip': settings.flip,
+    }
     view = TrainView(**shared, strong=settings.strong)
     count = settings.batch_size - settings.labelled_per_batch
     streams = [Stream(UNLABELLED, make_datasets(settings.unlabelled), count, view, settings.cutmix)]

@@ -27,6 +27,8 @@ class Settings(TrainSettings):
     normalisation: str = MEDIAN
     strong: bool = False
     zoom: float = 1.0
+    roll: float = 0.0
+    border: float = 0.0
     flip: float = 0.5
     mask_sky: bool = False
 
@@ -40,7 +42,8 @@ class Settings(TrainSettings):
         if self.trim and self.normalisation == MEAN:
             raise ValueError(f'trim and normalisation={MEAN} do not go together: a mean square leaves no residual out')
         self._check(lambda value: 0 < value <= 1, 'in (0, 1]', 'zoom')
-        self._check(lambda value: 0 <= value <= 1, 'in [0, 1]', 'flip')
+        self._check(lambda value: 0 <= value <= 90, 'in [0, 90], degrees', 'roll')
+        self._check(lambda value: 0 <= value <= 1, 'in [0, 1]', 'border', 'flip')
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -56,6 +59,8 @@ def prepare(settings: Settings) -> Task:
         size=settings.crop(network.multiple),
         multiple=network.multiple,
         zoom=settings.zoom,
+        roll=settings.roll,
+        border=settings.border,
         flip=settings.flip,
         strong=settings.strong,
         mask_sky=settings.mask_sky,

@@ -146,6 +146,60 @@ def test_zoom_shows_parts_in_register_of_images_that_have_the_pixels_for_it():
         TrainView(56, zoom=0)
 
 
+@pytest.mark.parametrize(('size', 'zoom'), [((240, 320), 1.0), ((240, 320), 0.6), ((64, 96), 1.0)])
+def test_a_turned_view_is_of_the_same_picture_and_all_of_it_inside(size, zoom):
+    image, column, row = coordinates(*size)
+    y, x = np.mgrid[0:64, 0:96]
+    plane = np.stack([x.ravel(), y.ravel(), np.ones(x.size)], 1)
+    angles = []
+    for seed in range(60):
+        view = TrainView((64, 96), multiple=32, flip=0.0, zoom=zoom, roll=20.0)
+        found = [view(Sample('a', image, disparity=target), generator(seed)) for target in (column, row)]
+        for channel, example in enumerate(found):
+            assert example.mask.all()
+            assert np.abs(example.image[..., channel].astype(float) - example.target).max() < 1.2 * 255 / 63 + 1
+            # Nothing is repeated at the edges: it goes on evenly to the last pixel.
+            fit = np.linalg.lstsq(plane, example.target.ravel(), rcond=None)[0]
+            assert np.abs(plane @ fit - example.target.ravel()).max() < 1.2 * 255 / 63 + 1
+        along = np.linalg.lstsq(plane, found[0].target.ravel() * size[1], rcond=None)[0]
+        down = np.linalg.lstsq(plane, found[1].target.ravel() * size[0], rcond=None)[0]
+        angles.append(np.degrees(np.arctan2(-along[1], along[0])))
+        assert np.degrees(np.arctan2(down[0], down[1])) == pytest.approx(angles[-1], abs=0.5)
+    assert max(np.abs(angles)) < 20.5
+    assert min(angles) < -15
+    assert max(angles) > 15
+
+
+def test_a_border_hides_the_same_of_image_and_target():
+    image, column, _ = coordinates(96, 128)
+    shares, colours = [], []
+    for seed in range(60):
+        sample = Sample('a', image, disparity=column)
+        without = TrainView((96, 128), multiple=32, clean=True)(sample, generator(seed))
+        example = TrainView((96, 128), multiple=32, clean=True, border=1.0)(sample, generator(seed))
+        hidden = ~example.mask
+        assert np.array_equal(example.image[~hidden], without.image[~hidden])
+        assert np.array_equal(example.target, np.where(hidden, 0, without.target))
+        assert np.array_equal(example.image, example.clean)
+        shares.append(hidden.mean())
+        if hidden.any():
+            (colour,) = np.unique(example.image[hidden], axis=0)
+            colours.append(tuple(colour))
+        # The middle is always there.
+        assert example.mask[30:66, 40:88].all()
+    assert 0.1 < np.mean(shares) < 0.25
+    assert 0.4 < np.mean([colour == (0, 0, 0) for colour in colours]) < 0.8
+    assert (255, 255, 255) in colours
+    some = [TrainView((96, 128), multiple=32, border=0.3)(sample, generator(seed)).mask.all() for seed in range(200)]
+    assert 0.6 < np.mean(some) < 0.8
+
+
+@pytest.mark.parametrize(('name', 'value'), [('roll', -1.0), ('roll', 91.0), ('border', 1.5), ('border', float('nan'))])
+def test_what_is_no_angle_or_probability_is_refused(name, value):
+    with pytest.raises(ValueError, match=name):
+        TrainView(56, **{name: value})
+
+
 def test_points_become_the_nearest_depth_in_each_pixel_of_the_view():
     # A view half as large as the image: its pixel (10, 20) is the image's rows 20, 21 and columns 40, 41.
     points = [[40, 20, 8.0], [41, 21, 4.0], [0, 0, 2.0], [127.4, 95.4, 5.0], [140, 3, 1], [3, -4, 1], [5, 5, np.nan]]

@@ -80,6 +80,31 @@ def test_labels_are_what_the_teacher_sees_in_the_clean_image(tmp_path, teacher):
         assert sample.disparity.max() == pytest.approx(seen.max(), rel=0.05)
 
 
+def test_a_mean_label_is_of_all_sizes_and_does_not_depend_on_left_and_right(tmp_path, teacher):
+    def see(image, **changes):
+        (seen,) = open_teacher(TeacherSpec(str(teacher), device='cpu', accept_license=True, **changes))([image])
+        return (seen - seen.mean()) / seen.std()
+
+    image = ShardDataset(images_of(tmp_path / 'shards', 1))[0].image
+    mirrored, both = cv2.flip(image, 1), {'input_size': 96, 'also_at': [64], 'mirrored': True}
+    np.testing.assert_allclose(see(image, **both), cv2.flip(see(mirrored, **both), 1), atol=1e-4)
+    assert np.abs(see(image, input_size=96) - cv2.flip(see(mirrored, input_size=96), 1)).max() > 0.1
+    opinions = [see(image, input_size=size) for size in (96, 64)]
+    opinions += [cv2.flip(see(mirrored, input_size=size), 1) for size in (96, 64)]
+    mean = np.mean([cv2.resize(one, opinions[0].shape[::-1]) for one in opinions], axis=0)
+    np.testing.assert_allclose(see(image, **both), (mean - mean.mean()) / mean.std(), atol=1e-4)
+    manifest = label.run(settings_of(tmp_path / 'shards', tmp_path / 'labels', teacher, also_at=[96], mirrored=True))
+    assert manifest['images'] == 1
+
+
+def test_sizes_that_the_teacher_cannot_see_are_refused(tmp_path, teacher):
+    shards = images_of(tmp_path / 'shards', 1)
+    with pytest.raises(RecipeError, match='also_at must be a multiple of 32, got 100'):
+        label.run(settings_of(shards, tmp_path / 'labels', teacher, also_at=[96, 100]))
+    with pytest.raises(ValueError, match='also_at'):
+        settings_of(shards, tmp_path / 'labels', teacher, also_at=[0])
+
+
 def test_the_manifest_names_the_teacher_and_its_licence(tmp_path, teacher):
     shards = images_of(tmp_path / 'shards', 2)
     manifest = label.run(settings_of(shards, tmp_path / 'labels', teacher))
