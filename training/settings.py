@@ -25,7 +25,7 @@ class TrainSettings:
     checkpoint: str = free('')
     accept_license: bool = free(False)
     size: list[int] = field(default_factory=lambda: [518, 518])
-    scales: list[float] = field(default_factory=lambda: [1.0])
+    sizes: list[list[int]] = field(default_factory=list)
     steps: int = 1000
     batch_size: int = 8
     encoder_lr: float = 5e-6
@@ -70,10 +70,9 @@ class TrainSettings:
         self._check(lambda value: value >= 0, 'at least 0', *not_negative)
         self._check(lambda value: 0 <= value < 1, 'in [0, 1)', 'ema_decay')
         self._check(lambda value: 0 <= value <= 1, 'in [0, 1]', 'max_bad_fraction')
-        if len(self.size) != 2 or min(self.size) < 1:
-            raise ValueError(f'size is [height, width] in pixels, got {self.size}')
-        if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
-            raise ValueError(f'scales are one or more numbers in (0, 1], got {self.scales}')
+        for name, size in (('size', self.size), *(('each of sizes', size) for size in self.sizes)):
+            if len(size) != 2 or min(size) < 1:
+                raise ValueError(f'{name} is [height, width] in pixels, got {size}')
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f'betas are two numbers in [0, 1), got {self.betas}')
         if not self.encoder_lr + self.decoder_lr:
@@ -82,17 +81,18 @@ class TrainSettings:
             raise ValueError(f'warmup_steps must be less than steps, got {self.warmup_steps} and {self.steps}')
 
     def crop(self, multiple: int) -> tuple[int, int]:
-        """(height, width) of what the network sees; raises RecipeError unless both are multiples."""
-        height, width = self.size
-        if height % multiple or width % multiple:
-            raise RecipeError(f'size is {self.size}: {self.architecture} takes multiples of {multiple}')
-        return height, width
+        """(height, width) of the views; raises RecipeError unless both are multiples."""
+        return self._multiples('size', self.size, multiple)
 
-    def shapes(self, multiple: int) -> list[tuple[int, int]]:
-        """(height, width) of what the network sees at each of the scales, the nearest multiples; errors as of crop."""
-        crop = self.crop(multiple)
-        sides = [[max(1, round(side * scale / multiple)) * multiple for side in crop] for scale in self.scales]
-        return [(height, width) for height, width in sides]
+    def seen(self, multiple: int) -> list[tuple[int, int]]:
+        """(height, width) of what the network sees, at one step after another; errors as of crop."""
+        return [self._multiples('sizes', size, multiple) for size in self.sizes] or [self.crop(multiple)]
+
+    def _multiples(self, name: str, size: list[int], multiple: int) -> tuple[int, int]:
+        height, width = size
+        if height % multiple or width % multiple:
+            raise RecipeError(f'{name}: {size}, of which {self.architecture} takes multiples of {multiple}')
+        return height, width
 
     def _check(self, holds: Any, expected: str, *names: str) -> None:
         for name in names:

@@ -95,7 +95,7 @@ class Trainer:
         """Prepare; raises RecipeError where the settings do not fit the network or the processes."""
         self._task, self._settings, self._accelerator = task, settings, accelerator
         self._output, self._title = output, title
-        self._shapes = settings.shapes(task.network.multiple)
+        self._sizes = settings.seen(task.network.multiple)
         for stream in task.streams:
             check_parts(stream.name, stream.count, settings.accumulate, accelerator.num_processes)
         if settings.ema_decay and accelerator.distributed_type.value == 'FSDP':
@@ -199,9 +199,9 @@ class Trainer:
         """One change of the weights; returns the losses, and other facts, of all processes' batch."""
         accelerator, optimizer = self._accelerator, self._optimizer
         rates = set_learning_rates(optimizer, learning_rate_factor(batch.step, self._settings))
-        shape = self._shapes[batch.step % len(self._shapes)]
+        size = self._sizes[batch.step % len(self._sizes)]
         streams = {
-            name: stream.resized(shape).every(self._settings.loss_stride) for name, stream in batch.streams.items()
+            name: stream.at_size(size).every(self._settings.loss_stride) for name, stream in batch.streams.items()
         }
         parts = split(streams, self._settings.accumulate)
         sums: dict[str, Tensor] = {}

@@ -205,7 +205,8 @@ def test_a_sparser_map_is_compared_with_the_pixels_it_shows():
     assert sizes == {(4, 8, 10)}
 
 
-def test_a_smaller_batch_shows_the_same_in_register():
+@pytest.mark.parametrize(('size', 'cut'), [((36, 32), (48, 43)), ((24, 64), (24, 64)), ((64, 48), (48, 36))])
+def test_a_batch_at_another_size_shows_its_middle_in_register(size, cut):
     """Image and target of one picture are of one picture still, and what was unknown is nobody's neighbour's."""
     rows, columns = torch.meshgrid(torch.arange(48.0), torch.arange(64.0), indexing='ij')
     batch = stream(8, mixed=True)
@@ -213,17 +214,21 @@ def test_a_smaller_batch_shows_the_same_in_register():
     batch.target, batch.image = picture, picture[:, None].expand(4, 3, 48, 64).contiguous()
     batch.mask = batch.box = picture > 90
     batch.other_target, batch.other_mask, batch.clean = 1 + picture, ~batch.mask, batch.image + 2
-    small = batch.resized((36, 32))
-    assert small.image.shape == small.clean.shape == (4, 3, 36, 32)
+    small = batch.at_size(size)
+    assert small.image.shape == small.clean.shape == (4, 3, *size)
     # Of a picture without detail, both are right to half a pixel down and half a pixel across.
     inside = (slice(None), slice(2, -2), slice(2, -2))
     assert (small.target - small.image[:, 0])[inside].abs().max() <= 1.5
+    middle = (48 - 1) / 2 + 2 * (64 - 1) / 2
+    assert small.image[:, 0].mean() == pytest.approx(middle, abs=1.5)
+    spans = [float(edge.max() - edge.min()) for edge in (small.image[0, 0, :, 0], small.image[0, 0, 0])]
+    assert spans == pytest.approx([cut[0], 2 * cut[1]], rel=0.12)
     assert torch.equal(small.mask, small.target > 90)
     assert torch.equal(small.box, small.mask)
     assert torch.equal(small.other_target, small.target + 1)
     assert torch.equal(small.other_mask, ~small.mask)
     torch.testing.assert_close(small.clean, small.image + 2)
-    assert batch.resized((48, 64)) is batch
+    assert batch.at_size((48, 64)) is batch
 
 
 def test_the_map_is_sparser_in_training_alone():

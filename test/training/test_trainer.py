@@ -136,19 +136,22 @@ def test_it_trains_on_every_second_pixel_and_is_looked_at_whole(small_shards, tm
     assert curve(tmp_path / 'run')[1].Tags()['images'] == ['unlabelled']
 
 
-def test_steps_see_their_batches_at_the_scales_in_turn(small_shards, tmp_path):
-    changes = {'size': [64, 96], 'scales': [1.0, 0.7, 0.5], 'steps': 5, 'picture_every': 1}
+def test_steps_take_the_sizes_in_turn(small_shards, tmp_path):
+    sizes = [[64, 96], [32, 64], [96, 64]]
+    changes = {'size': [64, 96], 'sizes': sizes, 'steps': 5, 'picture_every': 1}
     teacher.run(settings_of(small_shards, tmp_path / 'run', **changes))
     pictures = curve(tmp_path / 'run')[1].Images('labelled')
-    # To multiples of 32; two images of a batch above each other, each with its target and the prediction beside it.
-    expected = [(64, 96), (32, 64), (32, 64), (64, 96), (32, 64)]
-    assert [(image.height // 2, image.width // 3) for image in pictures] == expected
+    # Two images of a batch above each other, each with its target and the prediction beside it.
+    assert [[image.height // 2, image.width // 3] for image in pictures] == [*sizes, *sizes[:2]]
 
 
-@pytest.mark.parametrize('scales', [[], [0.0], [1.0, 1.5], [float('nan')]])
-def test_scales_are_shares_of_the_size(small_shards, tmp_path, scales):
-    with pytest.raises(ValueError, match='scales'):
-        settings_of(small_shards, tmp_path / 'run', scales=scales)
+@pytest.mark.parametrize(
+    ('sizes', 'error'), [([[64]], ValueError), ([[64, 0]], ValueError), ([[64, 64], [64, 50]], RecipeError)]
+)
+def test_sizes_that_no_network_takes_are_refused(small_shards, tmp_path, sizes, error):
+    with pytest.raises(error, match='sizes'):
+        teacher.run(settings_of(small_shards, tmp_path / 'run', sizes=sizes))
+    assert not (tmp_path / 'run/checkpoints').exists()
 
 
 def test_two_processes_have_the_curve_of_one_with_the_same_batch(small_shards, tmp_path):

@@ -55,23 +55,28 @@ class StreamBatch:
         )
         return self._picked(rows, columns)
 
-    def resized(self, shape: tuple[int, int]) -> StreamBatch:
-        """The same at no more (height, width) pixels than it has: images antialiased, all else of the nearest pixel."""
-        sides = self.image.shape[-2:]
-        if sides == shape:
+    def at_size(self, size: tuple[int, int]) -> StreamBatch:
+        """The middle of all, of the shape of a (height, width), at that size: images antialiased, maps by nearest."""
+        whole = self.image.shape[-2:]
+        if whole == size:
             return self
+        scale = max(new / old for new, old in zip(size, whole, strict=True))
+        cut = [min(old, round(new / scale)) for new, old in zip(size, whole, strict=True)]
+        top, left = ((old - part) // 2 for old, part in zip(whole, cut, strict=True))
         rows, columns = (
             # The pixel in which the middle of the new one lies.
-            ((torch.arange(new, device=self.target.device) + 0.5) * (old / new)).long()
-            for new, old in zip(shape, sides, strict=True)
+            start + ((torch.arange(new, device=self.target.device) + 0.5) * (part / new)).long()
+            for start, new, part in zip((top, left), size, cut, strict=True)
         )
         images = {name: getattr(self, name) for name in ('image', 'clean')}
-        smaller = {
-            name: functional.interpolate(values, shape, mode='bilinear', antialias=True)
+        resized = {
+            name: functional.interpolate(
+                values[..., top : top + cut[0], left : left + cut[1]], size, mode='bilinear', antialias=True
+            )
             for name, values in images.items()
             if values is not None
         }
-        return replace(self._picked(rows, columns), **smaller)
+        return replace(self._picked(rows, columns), **resized)
 
     def _picked(self, rows: Tensor, columns: Tensor) -> StreamBatch:
         """Targets, masks and boxes at some pixels, images as they are."""
