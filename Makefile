@@ -62,7 +62,9 @@ train-tiny: $(READY)
 	$(BIN)/python -m training.average train-tiny/average.safetensors \
 	  train-tiny/correlation/model.safetensors train-tiny/long/model.safetensors
 	$(TRAIN) teacher --recipe tiny-all
-	$(BIN)/python -m training.builtin train-tiny/all/model.safetensors train-tiny/tiny.safetensors
+	$(TRAIN) label --recipe tiny-relabels
+	$(TRAIN) teacher --recipe tiny-views
+	$(BIN)/python -m training.builtin train-tiny/views/model.safetensors train-tiny/tiny.safetensors
 
 # The built-in model's numbers in the README. DATA has the folders hololens and dgp, see docs/tiny.md.
 DATA ?=
