@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 from skimage import data
@@ -98,6 +99,27 @@ def test_what_is_near_in_a_photograph_is_near_to_it(tiny):
     known = np.isfinite(truth)
     disparity = DepthEstimator(tiny, device='cpu', precision='fp32')(image).values
     assert np.corrcoef(ranks(disparity[known]), ranks(truth[known]))[0, 1] > 0.5
+
+
+@pytest.mark.parametrize('angle', [-20.0, 20.0])
+def test_a_camera_that_is_not_upright_sees_the_same_world(tiny, angle):
+    """The correlation of the disparity of a turned picture, turned back, with that of the upright one."""
+    estimate = DepthEstimator(tiny, device='cpu', precision='fp32', backend='torch')
+
+    def turned(values, degrees):
+        height, width = values.shape[:2]
+        turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
+        return cv2.warpAffine(values, turn, (width, height))
+
+    def middle(values, height, width):
+        top, left = (values.shape[0] - height) // 2, (values.shape[1] - width) // 2
+        return np.ascontiguousarray(values[top : top + height, left : left + width])
+
+    picture = data.stereo_motorcycle()[0]
+    upright, tilted = (estimate(middle(turned(picture, roll), 330, 440)).values for roll in (0.0, angle))
+    seen = [middle(values, 180, 240).ravel() for values in (upright, turned(tilted, -angle))]
+    # .95 and .89; of the network before, which had seen hardly any such view, .86 and .75.
+    assert np.corrcoef(*seen)[0, 1] > 0.87
 
 
 def test_what_its_head_saves_at_half_the_size_costs_no_accuracy(tiny, monkeypatch):
