@@ -158,9 +158,8 @@ class TrainView:
         if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
             raise BadSampleError(f'{sample.key}: {width}x{height} is longer than {MAX_ASPECT_RATIO:g} to 1')
         size = covering_size(height, width, self.shape, self.multiple)
-        if needed != self.shape:
-            enlarged = max(part / whole for part, whole in zip(needed, self.shape, strict=True))
-            size = math.ceil(size[0] * enlarged), math.ceil(size[1] * enlarged)
+        enlarged = max(part / whole for part, whole in zip(needed, self.shape, strict=True))
+        size = math.ceil(size[0] * enlarged), math.ceil(size[1] * enlarged)
         if self.zoom == 1:
             return size
         smallest = max(self.zoom, size[0] / height, size[1] / width)

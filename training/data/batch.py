@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+_IMAGES = ('image', 'clean')
+_MAPS = ('target', 'mask', 'box', 'other_target', 'other_mask')
 
 
 @dataclass
@@ -68,25 +71,20 @@ class StreamBatch:
             start + ((torch.arange(new, device=self.target.device) + 0.5) * (part / new)).long()
             for start, new, part in zip((top, left), size, cut, strict=True)
         )
-        images = {name: getattr(self, name) for name in ('image', 'clean')}
-        resized = {
-            name: functional.interpolate(
-                values[..., top : top + cut[0], left : left + cut[1]], size, mode='bilinear', antialias=True
-            )
-            for name, values in images.items()
-            if values is not None
-        }
-        return replace(self._picked(rows, columns), **resized)
+
+        def resized(images: Tensor) -> Tensor:
+            middle = images[..., top : top + cut[0], left : left + cut[1]]
+            return functional.interpolate(middle, size, mode='bilinear', antialias=True)
+
+        return self._picked(rows, columns)._mapped(resized, _IMAGES)
 
     def _picked(self, rows: Tensor, columns: Tensor) -> StreamBatch:
         """Targets, masks and boxes at some pixels, images as they are."""
-        maps = {name: getattr(self, name) for name in ('target', 'mask', 'box', 'other_target', 'other_mask')}
-        sparse = {name: values[:, rows[:, None], columns] for name, values in maps.items() if values is not None}
-        return replace(self, **sparse)
+        return self._mapped(lambda values: values[:, rows[:, None], columns], _MAPS)
 
-    def _mapped(self, action: Callable[[Tensor], Tensor]) -> StreamBatch:
-        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: action(value) for name, value in tensors.items() if isinstance(value, Tensor)})
+    def _mapped(self, action: Callable[[Tensor], Tensor], names: Sequence[str] = _IMAGES + _MAPS) -> StreamBatch:
+        tensors = {name: getattr(self, name) for name in names}
+        return replace(self, **{name: action(value) for name, value in tensors.items() if value is not None})
 
 
 @dataclass
