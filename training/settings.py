@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from training.data.augmentation import TrainView
 from training.data.spec import DataSpec
 from training.errors import RecipeError
 from training.recipe import free
@@ -99,3 +100,40 @@ class TrainSettings:
             # Written so that NaN does not pass.
             if not holds(getattr(self, name)):
                 raise ValueError(f'{name} must be {expected}, got {getattr(self, name)}')
+
+
+@dataclass
+class RelativeSettings(TrainSettings):
+    """Settings of the trainings of relative networks: the loss and the views. Errors as of TrainSettings."""
+
+    gradient_weight: float = 2.0
+    trim: float = 0.0
+    edge_weight: float = 0.0
+    zoom: float = 1.0
+    roll: float = 0.0
+    border: float = 0.0
+    degrade: float = 0.0
+    flip: float = 0.5
+    mask_sky: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check(lambda value: value >= 0, 'at least 0', 'gradient_weight', 'edge_weight')
+        self._check(lambda value: 0 <= value < 1, 'in [0, 1)', 'trim')
+        self._check(lambda value: 0 < value <= 1, 'in (0, 1]', 'zoom')
+        self._check(lambda value: 0 <= value <= 90, 'in [0, 90], degrees', 'roll')
+        self._check(lambda value: 0 <= value <= 1, 'in [0, 1]', 'border', 'degrade', 'flip')
+
+    def view(self, multiple: int, *, strong: bool, mask_sky: bool) -> TrainView:
+        """What is trained on, with sides that are multiples; raises RecipeError, as crop does."""
+        return TrainView(
+            size=self.crop(multiple),
+            multiple=multiple,
+            zoom=self.zoom,
+            roll=self.roll,
+            border=self.border,
+            degrade=self.degrade,
+            flip=self.flip,
+            strong=strong,
+            mask_sky=mask_sky,
+        )

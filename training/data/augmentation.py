@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -13,6 +12,7 @@ import torch
 
 from depth_anything_ros.estimation.preprocessing import MAX_ASPECT_RATIO
 from depth_anything_ros.network import IMAGE_MEAN, IMAGE_STD
+from training.data.perturbation import degrade, perturb
 from training.data.points import lies_in, rasterise
 from training.data.sample import Sample
 from training.errors import BadSampleError
@@ -63,9 +63,10 @@ class TrainView:
         roll: degrees, the most by which a view is turned about its centre, as a camera is that is not held upright;
             drawn evenly up to it, either way. It shows less then, so that nothing is beyond the image.
         border: probability of a border without picture, as rectified images have (see hide_border).
+        degrade: probability of a bad exposure, as a moving camera in poor light makes it (see degrade).
         flip: probability of mirroring, left to right.
         strong: perturb the image's colours and sharpness (see perturb).
-        clean: give the unperturbed image too.
+        clean: give the image as it is too, neither perturbed nor degraded.
         mask_sky: treat the sky's disparity as unknown, where there is depth that says which pixels are sky.
         min_depth: of a depth target, metres; nearer pixels are unknown.
         max_depth: of a depth target, metres; farther pixels are unknown.
@@ -81,6 +82,7 @@ class TrainView:
     zoom: float = 1.0
     roll: float = 0.0
     border: float = 0.0
+    degrade: float = 0.0
     flip: float = 0.5
     strong: bool = False
     clean: bool = False
@@ -98,9 +100,9 @@ class TrainView:
             raise ValueError(f'zoom is a share of the sides, got {self.zoom}')
         if not 0 <= self.roll <= 90:
             raise ValueError(f'roll is an angle of 0 to 90 degrees, got {self.roll}')
-        for name, probability in (('border', self.border), ('flip', self.flip)):
-            if not 0 <= probability <= 1:
-                raise ValueError(f'{name} is a probability, got {probability}')
+        for name in ('border', 'degrade', 'flip'):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f'{name} is a probability, got {getattr(self, name)}')
         if not 0 < self.min_depth < self.max_depth:
             raise ValueError(f'expected 0 < min_depth < max_depth, got {self.min_depth} and {self.max_depth}')
 
@@ -123,8 +125,11 @@ class TrainView:
         target = self._turned(target, angle, cv2.INTER_NEAREST, mirrored)
         mask = np.isfinite(target)
         target[~mask] = 0
+        seen = perturb(image, generator) if self.strong else image
+        if self.degrade and generator.random() < self.degrade:
+            seen = degrade(seen, generator)
         example = Example(
-            image=perturb(image, generator) if self.strong else image,
+            image=seen,
             clean=image if self.clean else None,
             target=target,
             mask=mask,
@@ -249,64 +254,6 @@ def hide_border(example: Example, generator: np.random.Generator) -> Example:
         target=np.where(hidden, np.float32(0), example.target),
         mask=example.mask & ~hidden,
     )
-
-
-def perturb(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Strong perturbation of colours and sharpness (V1 paper, section 3.2).
-
-    With the values of UniMatch by the same author, the paper has none: colour jitter of brightness, contrast and
-    saturation by factors U(0.5, 1.5) and hue by U(-0.25, 0.25) turns in random order with probability 0.8, grayscale
-    with 0.2, Gaussian blur of deviation U(0.1, 2) pixels with 0.5. In 8 bits as there (it used PIL), by OpenCV, which
-    takes 4 ms where torchvision's functions take 40, and gives the same bytes with any number of threads.
-
-    Args:
-        image: (h, w, 3) uint8 RGB; it is left as it is.
-        generator: source of all chance.
-
-    Returns:
-        (h, w, 3) uint8 RGB.
-    """
-    jittered, greyed, blurred = generator.random(3) < (0.8, 0.2, 0.5)
-    factors, turn = generator.uniform(0.5, 1.5, 3), generator.uniform(-0.25, 0.25)
-    deviation, order = generator.uniform(0.1, 2.0), generator.random(4).argsort()
-    if jittered:
-        steps: list[tuple[Callable[[np.ndarray, float], np.ndarray], float]]
-        steps = [*zip((brightness, contrast, saturation), factors.tolist(), strict=True), (hue, turn)]
-        for index in order:
-            step, amount = steps[index]
-            image = step(image, amount)
-    if greyed:
-        image = _grey(image)
-    return cv2.GaussianBlur(image, (0, 0), deviation) if blurred else image
-
-
-def brightness(image: np.ndarray, factor: float) -> np.ndarray:
-    """Blend uint8 RGB with black: 0 is black, 1 the image."""
-    return cv2.convertScaleAbs(image, alpha=factor)
-
-
-def contrast(image: np.ndarray, factor: float) -> np.ndarray:
-    """Blend uint8 RGB with the mean of its grey values: 0 is that grey, 1 the image."""
-    mean = cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[0]
-    # Not in place of brightness: a sum may be negative, of which convertScaleAbs takes the size.
-    table = np.clip(np.rint(factor * np.arange(256) + (1 - factor) * mean), 0, 255)
-    return cv2.LUT(image, table.astype(np.uint8))
-
-
-def saturation(image: np.ndarray, factor: float) -> np.ndarray:
-    """Blend uint8 RGB with its grey values: 0 is grey, 1 the image."""
-    return cv2.addWeighted(image, factor, _grey(image), 1 - factor, 0)
-
-
-def hue(image: np.ndarray, turn: float) -> np.ndarray:
-    """Turn the hue of uint8 RGB, 1 being the whole circle."""
-    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)  # the circle is 0..255, and adding wraps
-    hsv[:, :, 0] += np.uint8(round(turn * 256) % 256)
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
-
-
-def _grey(image: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
 
 
 def normalise(image: np.ndarray) -> torch.Tensor:

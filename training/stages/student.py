@@ -11,7 +11,6 @@ from torch import nn
 
 from depth_anything_ros.checkpoints.catalogue import forbids_commercial_use
 from depth_anything_ros.network import DepthAnything, weights_fingerprint
-from training.data.augmentation import TrainView
 from training.data.loading import Stream, check_division
 from training.data.spec import DataSpec, make_datasets
 from training.errors import RecipeError
@@ -21,7 +20,7 @@ from training.launch import run_training, starting_network
 from training.objectives import LABELLED, UNLABELLED, StudentObjective
 from training.recipe import free
 from training.run import MANIFEST
-from training.settings import TrainSettings
+from training.settings import RelativeSettings
 from training.trainer import Task, check_parts
 from training.validation import relative_validation
 
@@ -29,7 +28,7 @@ INITIAL = 'initial'
 
 
 @dataclass
-class Settings(TrainSettings):
+class Settings(RelativeSettings):
     """Settings of a student; the recipes v1-student-* and v2-student-* explain each."""
 
     unlabelled: list[DataSpec] = field(default_factory=list)
@@ -38,32 +37,19 @@ class Settings(TrainSettings):
     labelled_per_batch: int = 0
     labelled_weight: float = 1.0
     unlabelled_weight: float = 1.0
-    gradient_weight: float = 2.0
     trim: float = 0.1
-    edge_weight: float = 0.0
     alignment_weight: float = 1.0
     alignment_margin: float = 0.85
     frozen_encoder: str = free(INITIAL)
     strong: bool = True
     strong_labelled: bool = False
     cutmix: float = 0.5
-    zoom: float = 1.0
-    roll: float = 0.0
-    border: float = 0.0
-    flip: float = 0.5
-    mask_sky: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        not_negative = (
-            'labelled_per_batch', 'labelled_weight', 'gradient_weight', 'edge_weight', 'alignment_weight',
-        )  # fmt: skip
-        self._check(lambda value: value >= 0, 'at least 0', *not_negative)
+        self._check(lambda value: value >= 0, 'at least 0', 'labelled_per_batch', 'labelled_weight', 'alignment_weight')
         self._check(lambda value: value > 0, 'more than 0', 'unlabelled_weight')
-        self._check(lambda value: 0 <= value < 1, 'in [0, 1)', 'trim')
-        self._check(lambda value: 0 < value <= 1, 'in (0, 1]', 'zoom')
-        self._check(lambda value: 0 <= value <= 90, 'in [0, 90], degrees', 'roll')
-        self._check(lambda value: 0 <= value <= 1, 'in [0, 1]', 'border', 'cutmix', 'flip')
+        self._check(lambda value: 0 <= value <= 1, 'in [0, 1]', 'cutmix')
         self._check(lambda value: -1 <= value <= 1, 'in [-1, 1], a cosine', 'alignment_margin')
         if self.labelled_per_batch >= self.batch_size:
             raise ValueError(
@@ -135,19 +121,11 @@ def _check_labelled(settings: Settings) -> None:
 
 def _streams(settings: Settings, multiple: int) -> list[Stream]:
     _check_labelled(settings)
-    shared = {
-        'size': settings.crop(multiple),
-        'multiple': multiple,
-        'zoom': settings.zoom,
-        'roll': settings.roll,
-        'border': settings.border,
-        'flip': settings.flip,
-    }
-    view = TrainView(**shared, strong=settings.strong)
+    view = settings.view(multiple, strong=settings.strong, mask_sky=False)
     count = settings.batch_size - settings.labelled_per_batch
     streams = [Stream(UNLABELLED, make_datasets(settings.unlabelled), count, view, settings.cutmix)]
     if settings.labelled:
-        labelled_view = TrainView(**shared, strong=settings.strong_labelled, mask_sky=settings.mask_sky)
+        labelled_view = settings.view(multiple, strong=settings.strong_labelled, mask_sky=settings.mask_sky)
         streams.append(Stream(LABELLED, make_datasets(settings.labelled), settings.labelled_per_batch, labelled_view))
     return streams
 

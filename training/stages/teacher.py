@@ -6,44 +6,30 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from depth_anything_ros.network import weights_fingerprint
-from training.data.augmentation import TrainView
 from training.data.loading import Stream
 from training.data.spec import DataSpec, make_datasets
 from training.launch import run_training, starting_network
 from training.objectives import LABELLED, MEAN, MEDIAN, TeacherObjective
-from training.settings import TrainSettings
+from training.settings import RelativeSettings
 from training.trainer import Task
 from training.validation import relative_validation
 
 
 @dataclass
-class Settings(TrainSettings):
+class Settings(RelativeSettings):
     """Settings of a teacher; the recipes v1-teacher and v2-teacher explain each."""
 
     data: list[DataSpec] = field(default_factory=list)
-    gradient_weight: float = 2.0
-    trim: float = 0.0
-    edge_weight: float = 0.0
     normalisation: str = MEDIAN
     strong: bool = False
-    zoom: float = 1.0
-    roll: float = 0.0
-    border: float = 0.0
-    flip: float = 0.5
-    mask_sky: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check(lambda value: value >= 0, 'at least 0', 'gradient_weight', 'edge_weight')
-        self._check(lambda value: 0 <= value < 1, 'in [0, 1)', 'trim')
         if self.trim and self.edge_weight:
             raise ValueError('trim and edge_weight do not go together: residuals at outlines are the largest')
         self._check(lambda value: value in (MEDIAN, MEAN), f'{MEDIAN} or {MEAN}', 'normalisation')
         if self.trim and self.normalisation == MEAN:
             raise ValueError(f'trim and normalisation={MEAN} do not go together: a mean square leaves no residual out')
-        self._check(lambda value: 0 < value <= 1, 'in (0, 1]', 'zoom')
-        self._check(lambda value: 0 <= value <= 90, 'in [0, 90], degrees', 'roll')
-        self._check(lambda value: 0 <= value <= 1, 'in [0, 1]', 'border', 'flip')
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -55,16 +41,7 @@ def prepare(settings: Settings) -> Task:
     """Open the data and build the network; raises RecipeError or DataError."""
     dataset = make_datasets(settings.data)
     network = starting_network(settings)
-    view = TrainView(
-        size=settings.crop(network.multiple),
-        multiple=network.multiple,
-        zoom=settings.zoom,
-        roll=settings.roll,
-        border=settings.border,
-        flip=settings.flip,
-        strong=settings.strong,
-        mask_sky=settings.mask_sky,
-    )
+    view = settings.view(network.multiple, strong=settings.strong, mask_sky=settings.mask_sky)
     return Task(
         network,
         [Stream(LABELLED, dataset, settings.batch_size, view)],
