@@ -17,8 +17,9 @@ endif
 demo: $(READY)
 	$(BIN)/python -m depth_anything_ros.node.demo.main --model "$(MODEL)" --checkpoint "$(CHECKPOINT)" --output demo
 
+# Each core has a worker, but no more than fit the memory of one machine; tests of one file share what they set up.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 # The built-in model and ViT-S, whose weights may be random for this, beside Hugging Face's transformers; then the node.
 # docs/performance.md says how to read it.

@@ -43,6 +43,7 @@ test = [
     'psutil>=5.9',
     'pytest>=8',
     'pytest-timeout>=2.3',
+    'pytest-xdist>=3.3',
     'ruff>=0.6',
     # Carries a Middlebury 2014 stereo scene with ground truth: the demo's camera.
     'scikit-image>=0.22',

@@ -8,8 +8,10 @@ import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2: pip install depth_anything_ros[ros]')
 
-# Before the first context: suites side by side do not hear each other, and nothing leaves this machine.
-os.environ['ROS_DOMAIN_ID'] = str(random.SystemRandom().randint(1, 100))
+# Before the first context: suites side by side do not hear each other, nor do the up to four workers of one that share
+# it out (pytest-xdist), and nothing leaves this machine.
+worker = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw'))
+os.environ['ROS_DOMAIN_ID'] = str(1 + 4 * random.SystemRandom().randrange(25) + worker % 4)
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 os.environ['ROS_LOCALHOST_ONLY'] = '1' if os.environ.get('ROS_DISTRO') == 'humble' else '0'
 
