@@ -1,4 +1,4 @@
-# The front door on a machine with Python 3.11 and its venv, make and a C compiler. No ROS, no GPU needed.
+# The front door on a machine with Python 3.11 to 3.13 and its venv, make and a C compiler. No ROS, no GPU needed.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -84,7 +84,7 @@ setup: $(READY)
 
 # pip is asked for, since a venv that was made without python3-venv has none.
 $(READY): setup.py setup.cfg constraints.txt
-	@test -n "$(PYTHON)" || { echo "No python3 found: install Python 3.10 to 3.13."; exit 1; }
+	@test -n "$(PYTHON)" || { echo "No python3 found: install Python 3.11 to 3.13."; exit 1; }
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ros,openvino,onnx,int8,train,test]'
