@@ -32,8 +32,8 @@ from depth_anything_ros.messages import InvalidMessageError, stamp_ns
 
 # Evidence later than its frame finds it among these: as many as fit into the bytes, two at least.
 _REMEMBERED_BYTES = 64 << 20
-# At 100 Hz more than two seconds; of clouds as many as fit into the bytes, since nobody may take a frame for hours.
-_REMEMBERED_EVIDENCE = 256
+# At 1 kHz four seconds; of clouds as many as fit into the bytes, since nobody may take a frame for hours.
+_REMEMBERED_EVIDENCE = 4096
 # A step back in time larger than this is a restarted bag or simulation, not a late message.
 _RESTART_NS = 1_000_000_000
 # Evidence that is so much before its frame, by stamp or by arrival, need not have been the quicker on its way.
@@ -161,6 +161,8 @@ class Aligner:
         # Of evidence and counts; never held for long.
         self._lock = Lock()
         self._evidence: list[_Evidence] = []
+        self._evidence_bytes = 0
+        self._forgotten_ns = -inf  # the latest evidence for which there was no room
         self._counts = Counter()
         self._expected_ns: int | None = None
         self._expected_s = 0.0
@@ -197,12 +199,15 @@ class Aligner:
             return reason
         with self._lock:
             self._evidence.append(_Evidence(stamp, evidence, _nbytes(evidence), monotonic()))
+            self._evidence_bytes += self._evidence[-1].nbytes
             while len(self._evidence) > _REMEMBERED_EVIDENCE or (
-                len(self._evidence) > 2 and sum(item.nbytes for item in self._evidence) > _REMEMBERED_BYTES
+                len(self._evidence) > 2 and self._evidence_bytes > _REMEMBERED_BYTES
             ):
                 # The oldest goes, but not what the frame in work waits for.
                 spare = (i for i, item in enumerate(self._evidence) if not self._is_expected(item.stamp_ns))
-                del self._evidence[next(spare, 0)]
+                gone = self._evidence.pop(next(spare, 0))
+                self._evidence_bytes -= gone.nbytes
+                self._forgotten_ns = max(self._forgotten_ns, gone.stamp_ns)
                 self._counts['unmatched'] += 1
         return None
 
@@ -233,6 +238,7 @@ class Aligner:
             settings = self.settings
             if view.kind == 'depth' and not (settings.correct_metric_model or isinstance(self._source, CameraSource)):
                 self._state, self._held = AlignmentState(None), False
+                view = self._stabilized(view)
                 return AlignedFrame(view.disparity, None, view.values, view.least_disparity)
             self._tracker.drift = settings.drift
             if self._last_ns is not None and view.stamp_ns < self._last_ns - _RESTART_NS:
@@ -288,7 +294,8 @@ class Aligner:
     def _forget(self, reason: str) -> None:
         self._frames.clear()
         with self._lock:
-            self._evidence.clear()
+            self._keep_evidence([])
+            self._forgotten_ns = -inf
         self._tracker.forget()
         self._constant, self._held = None, False
         self._refusal, self._mismatch = reason, ''
@@ -316,7 +323,7 @@ class Aligner:
             horizon_ns = min(horizon_ns, now_ns + max(now_ns - self._frames[-2].view.stamp_ns, 0) // 2)
         with self._lock:
             ripe = [item for item in self._evidence if item.stamp_ns <= horizon_ns]
-            self._evidence = [item for item in self._evidence if item.stamp_ns > horizon_ns]
+            self._keep_evidence([item for item in self._evidence if item.stamp_ns > horizon_ns])
         nearest: dict[int, tuple[int, _Evidence]] = {}
         done: set[int] = set()
         for item in ripe:
@@ -341,9 +348,13 @@ class Aligner:
                 nearest[index] = apart, item
         done |= {item.stamp_ns for _, item in nearest.values()}
         with self._lock:
-            self._evidence += [item for item in ripe if item.stamp_ns > now_ns and item.stamp_ns not in done]
+            waiting = [item for item in ripe if item.stamp_ns > now_ns and item.stamp_ns not in done]
+            self._keep_evidence(self._evidence + waiting)
         chosen = sorted(nearest.items(), key=lambda pair: pair[0])
         return [(item.stamp_ns, item.content, self._frames[i]) for i, (_, item) in chosen]
+
+    def _keep_evidence(self, evidence: list[_Evidence]) -> None:
+        self._evidence, self._evidence_bytes = evidence, sum(item.nbytes for item in evidence)
 
     def _measure(self, evidence: Any, view: View, evidence_ns: int) -> bool:
         """Let the source say what the evidence tells of the frame, and learn from it; returns whether it told any."""
@@ -442,12 +453,12 @@ class Aligner:
             return current
         current, age_s, problem = self._constant or self._tracker.at(stamp_ns), None, self._refusal
         if current is None:
-            problem = problem or self._mismatch or self._early_evidence(stamp_ns) or 'no evidence yet'
+            problem = problem or self._why_no_evidence(stamp_ns) or 'no evidence yet'
         elif current.stamp_ns is not None:
             age_s = (stamp_ns - current.stamp_ns) / 1e9
             if age_s > self.settings.max_age_s:
                 stale = f'the last good fit is {age_s:.1f} s old, more than alignment.max_age_s'
-                cause = problem or self._mismatch or self._early_evidence(stamp_ns)
+                cause = problem or self._why_no_evidence(stamp_ns)
                 problem = f'{stale}; {cause}' if cause else stale
                 current = None
             elif doubt := self._doubt(current):
@@ -455,6 +466,17 @@ class Aligner:
                 current = None
         self._state = AlignmentState(current, problem, age_s)
         return current
+
+    def _why_no_evidence(self, stamp_ns: int) -> str:
+        """What is known of why there is no evidence of a frame's moment; else empty."""
+        with self._lock:
+            forgotten = self._forgotten_ns >= stamp_ns - self.settings.max_time_difference_s * 1e9
+        if forgotten:
+            return (
+                'the evidence of this frame had to be forgotten before its image came: no more than '
+                f'{_REMEMBERED_EVIDENCE} messages and {_REMEMBERED_BYTES >> 20} MiB wait'
+            )
+        return self._mismatch or self._early_evidence(stamp_ns)
 
     def _early_evidence(self, stamp_ns: int) -> str:
         """What is wrong where evidence was there before its frame by more than transport can explain; else empty."""

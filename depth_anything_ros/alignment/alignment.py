@@ -119,21 +119,31 @@ class Alignment:
     def sigma(self, disparity: np.ndarray) -> np.ndarray | None:
         """Standard deviation of depth in metres, float32, of the disparity's shape; None if nobody knows it.
 
-        sigma_z = z^2 sigma_q (first order), where sigma_q has the fit's covariance and a single pixel's own noise.
-        +Inf where depth is not finite and positive.
+        sigma_z = z^2 sigma_q (first order), see inverse_sigma. +Inf where depth is not finite and positive.
         """
-        polynomial = self.variance
-        if polynomial is None:
+        if self.variance is None:
             return None
-        a, b, c = polynomial
         near = np.maximum(self.inverse_depth(disparity), np.float32(0.0))
+        sigma = self._inverse_sigma(near)
+        near *= near
+        with np.errstate(divide='ignore'):
+            sigma /= near
+        return sigma
+
+    def inverse_sigma(self, disparity: np.ndarray) -> np.ndarray | None:
+        """Standard deviation of inverse depth in 1/m, float32, of the disparity's shape; None if nobody knows it.
+
+        It has the fit's covariance and a single pixel's own noise. Where inverse depth is not positive, that of 0.
+        """
+        if self.variance is None:
+            return None
+        return self._inverse_sigma(np.maximum(self.inverse_depth(disparity), np.float32(0.0)))
+
+    def _inverse_sigma(self, near: np.ndarray) -> np.ndarray:
+        a, b, c = self.variance
         # In place: temporary images cost more than the arithmetic.
         variance = near * np.float32(a)
         variance += np.float32(b)
         variance *= near
         variance += np.float32(c)
-        sigma = np.sqrt(np.maximum(variance, np.finfo(np.float32).tiny))
-        near *= near
-        with np.errstate(divide='ignore'):
-            sigma /= near
-        return sigma
+        return np.sqrt(np.maximum(variance, np.finfo(np.float32).tiny))

@@ -33,5 +33,11 @@ def depth_of_inverse(inverse: torch.Tensor, numbers: torch.Tensor) -> torch.Tens
 def sigma_of_inverse(inverse: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     """As Alignment.sigma, of inverse depth in 1/m; the alignment must know its variance."""
     near = inverse.clamp_min(0.0)
+    return inverse_sigma_of_inverse(inverse, numbers) / (near * near)
+
+
+def inverse_sigma_of_inverse(inverse: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    """As Alignment.inverse_sigma, of inverse depth in 1/m; the alignment must know its variance."""
+    near = inverse.clamp_min(0.0)
     variance = (near * numbers[3] + numbers[4]) * near + numbers[5]
-    return variance.clamp_min(torch.finfo(torch.float32).tiny).sqrt() / (near * near)
+    return variance.clamp_min(torch.finfo(torch.float32).tiny).sqrt()

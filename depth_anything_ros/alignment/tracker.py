@@ -72,7 +72,8 @@ class Tracker:
     @property
     def stamp_ns(self) -> int | None:
         """Time of the last evidence that was used."""
-        return self._state.fit.stamp_ns if self._state else None
+        state = self._state  # other threads ask, too
+        return state.fit.stamp_ns if state else None
 
     def forget(self) -> None:
         """Start anew with the next fit."""

@@ -8,6 +8,9 @@ import numpy as np
 from depth_anything_ros.geometry.camera import CameraModel
 from depth_anything_ros.geometry.depth import as_depth_image
 
+# What share of the pixels are most of them.
+MOSTLY = 0.5
+
 
 @dataclass(frozen=True, eq=False)
 class PointCloud:
@@ -24,6 +27,11 @@ class PointCloud:
     def organized(self) -> bool:
         """Whether the points keep the order of the image."""
         return self.points.ndim == 3
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no finite point."""
+        return not np.isfinite(self.points[..., 2]).any()
 
 
 def backproject(depth: np.ndarray, camera: CameraModel) -> np.ndarray:
@@ -81,12 +89,14 @@ def point_cloud(
     return PointCloud(points, colors)
 
 
-def is_known(cloud: PointCloud, depth: np.ndarray) -> bool:
-    """Whether anything is known of what a cloud was made of, depth (H, W) in metres: a point, or that the way is free.
+def is_mostly(free: np.ndarray, camera: CameraModel, stride: int = 1) -> bool:
+    """Whether `free`, bool (H, W), is true of most pixels that have a ray, of every `stride`-th row and column.
 
-    Where nothing is, an empty cloud would say that the way is free.
+    An empty cloud says that the way is free; where that is known of a few pixels only it would be a lie.
     """
-    return bool(np.isfinite(cloud.points[..., 2]).any() or np.isposinf(depth).any())
+    every = (slice(None, None, stride),) * 2
+    seen = np.isfinite(camera.rays(*free.shape)[(*every, 2)])
+    return bool(seen.any() and free[every][seen].mean() >= MOSTLY)
 
 
 def _points(depth: np.ndarray, rays: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from math import inf
+from math import ceil, inf
 from weakref import proxy
 
 import numpy as np
@@ -17,6 +17,7 @@ from depth_anything_ros.alignment.tensors import (
     alignment_numbers,
     depth_of_inverse,
     inverse_depth,
+    inverse_sigma_of_inverse,
     sigma_of_inverse,
 )
 from depth_anything_ros.estimation.backends.torch_backends import RUNS_BEFORE_CAPTURE, captured
@@ -24,7 +25,7 @@ from depth_anything_ros.estimation.devices import with_room
 from depth_anything_ros.estimation.resident import check_finite
 from depth_anything_ros.estimation.transfer import numbers_to_device, to_host
 from depth_anything_ros.geometry import CameraModel, DepthRectifier
-from depth_anything_ros.geometry.cloud import voxel_centroids
+from depth_anything_ros.geometry.cloud import MOSTLY, voxel_centroids
 from depth_anything_ros.geometry.colorize import PERCENTILES, palette
 from depth_anything_ros.geometry.tensors import (
     backproject,
@@ -46,6 +47,7 @@ from depth_anything_ros.node.products import (
     METRES,
     MILLIMETRES,
     POINTS,
+    RECTIFIED,
     RELATIVE,
     SIGMA,
     TOPICS,
@@ -104,7 +106,7 @@ class _Work:
             saturates=made.aligned.least_disparity > -inf,
             terms=len(alignment.field) if alignment else 0,
             camera=camera.model if camera and POINTS in topics else None,
-            rectifier=camera.rectifier if camera and topics & {DEPTH, SIGMA} else None,
+            rectifier=camera.rectifier if camera and topics & RECTIFIED else None,
             limits=(settings.range_min_m, settings.range_max_m, settings.edge_threshold),
             certain=settings.points_max_relative_sigma,
             stride=settings.points_stride,
@@ -161,6 +163,7 @@ class _Plan:
         if work.camera is not None:
             rays = work.camera.rays(*work.size)[:: work.stride, :: work.stride]
             self._rays = torch.tensor(rays, device=device)
+            self._least_free = max(1, ceil(MOSTLY * np.isfinite(rays[..., 2]).sum()))
         if COLOR in work.topics:
             self._palette = torch.tensor(palette(work.colormap)[:, ::-1].copy(), device=device)
             self._percentiles = torch.tensor(PERCENTILES, device=device) / 100.0
@@ -205,7 +208,7 @@ class _Plan:
         return parts
 
     def _metres(self, values: torch.Tensor, numbers: torch.Tensor, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-        work, parts, sigma = self._work, {}, None
+        work, parts, sigma, certain = self._work, {}, None, None
         least, numbers = numbers[0], numbers[1:]
         if work.believed:
             depth = mark_depth(self._unsaturated(values, values.reciprocal(), least), *work.limits)
@@ -214,14 +217,17 @@ class _Plan:
             depth = mark_depth(self._unsaturated(depth_of_inverse(inverse, numbers), values, least), *work.limits)
             if work.needs_sigma:
                 sigma = marked_sigma(sigma_of_inverse(inverse, numbers), depth)
+            if POINTS in work.topics and work.certain > 0.0:
+                certain = inverse_sigma_of_inverse(inverse, numbers) <= work.certain / work.limits[1]
+        image = self._rectified(depth) if work.topics & {DEPTH, MILLIMETRES} else None
         if DEPTH in work.topics:
-            parts[DEPTH] = self._rectified(depth)
+            parts[DEPTH] = image
         if MILLIMETRES in work.topics:
-            parts[MILLIMETRES] = depth_to_millimetres(depth)
+            parts[MILLIMETRES] = depth_to_millimetres(image)
         if SIGMA in work.topics:
             parts[SIGMA] = self._rectified(sigma)
         if POINTS in work.topics:
-            parts |= self._points(depth, sigma, pixels)
+            parts |= self._points(depth, sigma, certain, pixels)
         return parts
 
     def _unsaturated(self, depth: torch.Tensor, disparity: torch.Tensor, least: torch.Tensor) -> torch.Tensor:
@@ -230,11 +236,15 @@ class _Plan:
     def _rectified(self, values: torch.Tensor) -> torch.Tensor:
         return values if self._sources is None else rectified(values, self._sources, self._scale)
 
-    def _points(self, depth: torch.Tensor, sigma: torch.Tensor | None, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _points(
+        self, depth: torch.Tensor, sigma: torch.Tensor | None, certain: torch.Tensor | None, pixels: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """sigma: of depth; certain: where the way is so if it is free; both with points.max_relative_sigma alone."""
         work, every = self._work, (slice(None, None, self._work.stride),) * 2
         depth = depth[every]
-        free = torch.isposinf(depth).any()
+        free = torch.isposinf(depth) & torch.isfinite(self._rays[..., 2])
         if work.certain > 0.0:
+            free &= certain[every]
             depth = depth.masked_fill(~(sigma[every] <= work.certain * depth), torch.nan)
         colors = None
         if work.color:
@@ -242,7 +252,7 @@ class _Plan:
             colors = (pixels if work.image_size == work.size else resized(pixels, work.size))[every]
         points = backproject(depth, self._rays)
         seen = ~torch.isnan(points[..., 2])
-        known = (free | seen.any()).int().reshape(1)
+        known = ((free.sum() >= self._least_free) | seen.any()).int().reshape(1)
         packed = pack_points(points, colors)
         if work.organized:
             return {POINTS: packed, _KNOWN: known}

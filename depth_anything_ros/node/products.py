@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from depth_anything_ros.alignment import AlignedFrame
-from depth_anything_ros.geometry import Camera, PointCloud, colorize, is_known, mark_depth, point_cloud
+from depth_anything_ros.geometry import Camera, PointCloud, colorize, is_mostly, mark_depth, point_cloud
 from depth_anything_ros.messages import depth_to_millimetres, fill_image, fill_point_cloud
 
 if TYPE_CHECKING:
@@ -24,10 +24,12 @@ SIGMA, COLOR, RELATIVE, POINTS = 'depth/sigma', 'depth/image_color', 'relative/i
 TOPICS = (RELATIVE, COLOR, DEPTH, DEPTH_INFO, MILLIMETRES, SIGMA, POINTS)
 # What a relative model has only once it is aligned.
 METRES = {DEPTH, DEPTH_INFO, MILLIMETRES, SIGMA, POINTS}
+# Which depth/camera_info describes.
+RECTIFIED = {DEPTH, MILLIMETRES, SIGMA}
 ENCODINGS = {RELATIVE: '32FC1', COLOR: 'bgr8', DEPTH: '32FC1', MILLIMETRES: '16UC1', SIGMA: '32FC1'}
 # In place of a cloud, by Render.
 NOTHING_KNOWN = (
-    'no cloud: every pixel is unknown, nearer than range.min_m, or less certain than points.max_relative_sigma'
+    'no cloud: nearly every pixel is unknown, nearer than range.min_m, or less certain than points.max_relative_sigma'
 )
 
 Fill = Callable[[Any], None]
@@ -59,7 +61,7 @@ class Products:
         if self.camera is None:
             missing |= {DEPTH_INFO, POINTS}
         if self.unrectified:
-            missing |= {DEPTH, SIGMA}
+            missing |= RECTIFIED
         if not self.aligned.knows_sigma:
             missing |= topics_with_sigma(self.settings)
         return {*TOPICS} - missing
@@ -68,7 +70,7 @@ class Products:
 Render = Callable[[Products, set[str]], Iterator[tuple[str, Fill]]]
 """Makes what these topics, which must be possible, say of a frame: one after the other, so that none waits for all.
 
-Not POINTS where no pixel is known to be an obstacle or free: an empty cloud would say that the way is free.
+Not POINTS where no pixel is known to be an obstacle and few to be free: an empty cloud would say that the way is free.
 """
 
 
@@ -106,17 +108,18 @@ def render(made: Products, topics: set[str]) -> Iterator[tuple[str, Fill]]:
     limits = settings.range_min_m, settings.range_max_m
     depth = mark_depth(made.aligned.depth, *limits, edge_threshold=settings.edge_threshold)
     sigma = _marked(made.aligned.sigma(), depth) if topics & topics_with_sigma(settings) else None
+    image = _rectified(depth, made.camera) if topics & {DEPTH, MILLIMETRES} else None
     if DEPTH in topics:
-        yield DEPTH, image_fill(DEPTH, _rectified(depth, made.camera))
+        yield DEPTH, image_fill(DEPTH, image)
     if DEPTH_INFO in topics:
         yield DEPTH_INFO, leave
     if MILLIMETRES in topics:
-        yield MILLIMETRES, image_fill(MILLIMETRES, depth_to_millimetres(depth))
+        yield MILLIMETRES, image_fill(MILLIMETRES, depth_to_millimetres(image))
     if SIGMA in topics:
         yield SIGMA, image_fill(SIGMA, _rectified(sigma, made.camera))
     if POINTS in topics:
         cloud = _cloud(made, depth, sigma)
-        if is_known(cloud, depth[:: settings.points_stride, :: settings.points_stride]):
+        if not cloud.is_empty or _is_free(made, depth):
             yield POINTS, partial(fill_point_cloud, points=cloud.points, colors=cloud.colors)
 
 
@@ -137,6 +140,15 @@ def _marked(sigma: np.ndarray, depth: np.ndarray) -> np.ndarray:
 def _rectified(values: np.ndarray, camera: Camera | None) -> np.ndarray:
     """Depth, or its uncertainty, which turns with the axis by the same factor."""
     return camera.rectifier(values) if camera and camera.rectifier else values
+
+
+def _is_free(made: Products, depth: np.ndarray) -> bool:
+    """Whether most of marked depth (H, W) is free, and as certainly so as the farthest point of a cloud must be."""
+    settings, free = made.settings, np.isposinf(depth)
+    if settings.points_max_relative_sigma > 0.0:
+        certain = settings.points_max_relative_sigma / settings.range_max_m
+        free &= made.aligned.alignment.inverse_sigma(made.aligned.disparity) <= certain
+    return is_mostly(free, made.camera.model, settings.points_stride)
 
 
 def _cloud(made: Products, depth: np.ndarray, sigma: np.ndarray | None) -> PointCloud:

@@ -26,6 +26,7 @@ from depth_anything_ros.node.logs import Complaints
 from depth_anything_ros.node.outputs import Outputs
 from depth_anything_ros.node.products import (
     DEPTH,
+    MILLIMETRES,
     NOTHING_KNOWN,
     POINTS,
     Fill,
@@ -88,7 +89,7 @@ class Stream:
         self._outputs: Outputs | None = None
         self._alignment_topic: AlignmentTopic | None = None
         self._cameras: Cameras | None = None
-        self._calibrated: Cameras | None = None  # those that have served a frame
+        self._calibrated = False  # a frame, since the topics are offered
         self._camera_problem = self._sigma_problem = ''
         self._saw_frame = False  # since it listens
         self._last_frame = 0, ''  # stamp in nanoseconds, frame_id
@@ -115,6 +116,9 @@ class Stream:
             if part is not None:
                 part.destroy()
         self._outputs = self._alignment_topic = self._model = self._render = None
+        self._calibrated = False
+        # The frames that it remembers are in the GPU's memory.
+        self._aligner = self._new_aligner()
 
     def listen(self, slot: Latest[Stream, Frame]) -> None:
         """Put the frames that come into the slot; raises rclpy's error for a topic that cannot be listened to."""
@@ -335,21 +339,20 @@ class Stream:
 
     def _find_camera(self, job: Job, prediction: Prediction) -> Camera | None:
         header, sizes = job.frame.message.header, (job.image.shape[:2], prediction.values.shape)
-        cameras = self._cameras
         try:
-            camera = cameras.find(header, *sizes, exact=job.settings.exact_sync)
+            camera = self._cameras.find(header, *sizes, exact=job.settings.exact_sync)
         except CameraInfoError as error:
-            lost = f'no cloud, no {DEPTH}' if self._must_rectify(job.settings) else 'no cloud'
+            lost = f'no cloud, no {DEPTH} or {MILLIMETRES}' if self._must_rectify(job.settings) else 'no cloud'
             self._camera_problem = f'{lost}: {error}'
             self._complaints.warn(self._camera_problem)
             return None
-        self._calibrated = cameras
+        self._calibrated = True
         return camera
 
     def _must_rectify(self, settings: Settings) -> bool:
         """Whether depth of an image without a CameraInfo would be in another geometry than that of the others."""
         # A camera that was never calibrated has them all in one geometry.
-        calibrated = self._calibrated is self._cameras or (settings.exact_sync and self._cameras.heard)
+        calibrated = self._calibrated or (settings.exact_sync and self._cameras.heard)
         return calibrated and not self._cameras.rectified
 
     # What is said of the camera

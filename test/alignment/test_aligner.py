@@ -482,6 +482,18 @@ def test_where_a_metric_model_is_saturated_there_is_no_distance_after_the_stabil
         assert np.isfinite(depth[seen < 0.97 * 5.0]).all()
 
 
+def test_flicker_of_a_metric_model_that_is_believed_goes_away_too(world):
+    random, levels = np.random.default_rng(0), {}
+    for seconds in (0.0, 10.0):
+        made, levels[seconds] = world('none', stabilizer_s=seconds), []
+        for i in range(60):
+            seen = (DEPTH / (1.0 + 0.1 * random.standard_normal())).astype(np.float32)
+            frame = made.frame(33 * i, seen, kind='depth', max_depth_m=20.0)
+            np.testing.assert_allclose(frame.depth * frame.disparity, 1.0, rtol=1e-5)
+            levels[seconds].append(frame.depth.mean())
+    assert np.std(np.diff(levels[10.0])) < 0.1 * np.std(np.diff(levels[0.0]))
+
+
 def test_a_scale_that_varies_over_the_image_is_found_where_it_is_asked_for(world):
     v, u = np.mgrid[-1:1:60j, -1:1:80j]
     depth = 1.0 / (SCALE * (1.0 + 0.2 * u - 0.1 * v) * DISPARITY + SHIFT)
@@ -662,6 +674,35 @@ def test_stamps_that_stand_still_end_an_alignment_too(world, monkeypatch):
     assert 'stood still for 1.1 s' in made.state.problem
     made.evidence(1100)
     assert made.frame(1100).depth is not None
+
+
+@pytest.mark.parametrize('late_ms', [300, 900])
+def test_evidence_at_1_khz_waits_for_images_that_are_late(depth_message, late_ms):
+    source, found = ToldByMessage(), []
+    source.answer = Alignment(SCALE, SHIFT)
+    aligner = Aligner(source)
+    for now in range(3000):
+        aligner.add_message('scale_reference', depth_message(DEPTH[:1, :1], now * MS))
+        if now >= late_ms and now % 33 == 0:
+            taken = (now - late_ms) * MS
+            aligner.expect(taken)
+            frame = aligner.align(View(DISPARITY, stamp_ns=taken, frame_id=FRAME))
+            found.append(frame.alignment.stamp_ns == taken)
+    assert len(found) > 50
+    assert all(found)
+
+
+def test_evidence_that_was_forgotten_before_its_frame_came_is_told(depth_message):
+    source = ToldByMessage()
+    source.answer = Alignment(SCALE, SHIFT)
+    aligner = Aligner(source)
+    for now in range(6000):
+        aligner.add_message('scale_reference', depth_message(DEPTH[:1, :1], now * MS))
+    frame = aligner.align(View(DISPARITY, stamp_ns=1000 * MS, frame_id=FRAME))
+    assert frame.alignment is None
+    assert 'had to be forgotten before its image came' in aligner.state.problem
+    assert aligner.align(View(DISPARITY, stamp_ns=5000 * MS, frame_id=FRAME)).alignment is not None
+    assert aligner.state.problem == ''
 
 
 def test_evidence_that_no_frame_asks_for_does_not_fill_the_memory(depth_message):

@@ -187,6 +187,52 @@ def test_a_cloud_is_made_of_free_space_and_not_of_nothing(device, organized, lim
     check_equal(found, published(render(host, {DEPTH, POINTS})))
 
 
+@pytest.mark.parametrize('organized', [False, True])
+@pytest.mark.parametrize(('columns', 'topics'), [(2, [DEPTH]), (40, [DEPTH, POINTS])], ids=['a patch', 'most'])
+@pytest.mark.parametrize('beside', [50.0, np.nan], ids=['too near', 'no depth'])
+def test_a_patch_of_free_space_is_no_free_way(device, beside, organized, columns, topics):
+    values, image = np.full((HEIGHT, WIDTH), 1.0, np.float32), scene()[1]
+    values[:] = 4.0 if np.isnan(beside) else beside
+    values[:, :columns] = 0.0  # at 20 m
+    # What has no depth: an edge from row to row.
+    settings = {'range_min_m': 2.0, 'range_max_m': 15.0, 'points_organized': organized, 'points_stride': 2}
+    if np.isnan(beside):
+        values[::2, columns:] = 30.0
+    else:
+        settings['edge_threshold'] = 0.0
+    host, ours = (frame(values, image, CONSTANT, PINHOLE, 'disparity', on, **settings) for on in (None, device))
+    found = published(DeviceRender(device)(ours, {DEPTH, POINTS}))
+    assert list(found) == topics
+    check_equal(found, published(render(host, {DEPTH, POINTS})))
+
+
+def test_pixels_that_the_lens_does_not_show_are_no_free_way(device):
+    # 12 pixels a radian: a circle of 37 pixels across.
+    k = [12.0, 0, 23.5, 0, 12.0, 17.5, 0, 0, 1]
+    fisheye = {**RAW, 'distortion_model': 'equidistant', 'd': [0.0, 0.0, 0.0, 0.0], 'k': k}
+    camera = Camera(CameraModel.from_camera_info(fisheye, rectified=False), None, fisheye)
+    dark = np.isnan(camera.model.rays(HEIGHT, WIDTH)[..., 2])
+    assert 0.3 < dark.mean() < 0.5
+    values, image = np.where(dark, np.float32(0.0), np.float32(50.0)), scene()[1]
+    settings = {'range_min_m': 2.0, 'range_max_m': 15.0, 'points_stride': 1, 'edge_threshold': 0.0}
+    for of_lens, topics in ((values, [DEPTH]), (np.zeros_like(values), [DEPTH, POINTS])):
+        host, ours = (frame(of_lens, image, CONSTANT, camera, 'disparity', on, **settings) for on in (None, device))
+        found = published(DeviceRender(device)(ours, {DEPTH, POINTS}))
+        assert list(found) == topics
+        check_equal(found, published(render(host, {DEPTH, POINTS})))
+
+
+@pytest.mark.parametrize(('limit', 'topics'), [(0.2, [DEPTH]), (0.4, [DEPTH, POINTS])], ids=['unsure', 'sure'])
+def test_what_is_free_has_to_be_as_certain_as_a_point(device, limit, topics):
+    # At 100 m: 0.01 1/m, of which FITTED is certain to 0.0142 1/m; at the range's end that were 28 % of the distance.
+    values, image = np.full((HEIGHT, WIDTH), 5.5, np.float32), scene()[1]
+    settings = {'points_max_relative_sigma': limit}
+    host, ours = (frame(values, image, FITTED, PINHOLE, 'disparity', on, **settings) for on in (None, device))
+    found = published(DeviceRender(device)(ours, {DEPTH, POINTS}))
+    assert list(found) == topics
+    check_equal(found, published(render(host, {DEPTH, POINTS})))
+
+
 def test_at_network_size_the_colours_follow_the_depth(device):
     disparity, _ = scene()
     image = np.full((72, 96, 3), (10, 200, 60), np.uint8)

@@ -157,31 +157,31 @@ def test_without_a_good_camera_info_depth_comes_the_cloud_waits_and_the_reason_i
 
 
 def test_exact_sync_waits_for_the_camera_info_of_the_frame(run_node, constant_checkpoint):
-    topics = ['depth/image_rect', 'depth/image_raw', 'points']
+    topics = ['depth/image_rect', 'depth/image_color', 'points']
     _, client = run_node(topics, **constant_checkpoint(METRES, 0.0), exact_sync=True)
     # Until the first calibration nobody can tell, and nothing changes.
     client.answer('depth/image_rect', client.send(picture()))
     stamp = client.send(picture(), info=broken_info(d=[-0.3, 0.1, 0.0, 0.0, 0.0]))
     client.answer('points', stamp)
-    client.answer('depth/image_raw', client.send(picture()))
+    client.answer('depth/image_color', client.send(picture()))
     status = client.wait_for(
         lambda: 'exact_sync' in (status := client.status('camera')).message and status, 'word of exact_sync'
     )
-    assert 'no depth/image_rect' in status.message
+    assert 'no depth/image_rect or depth/image_raw' in status.message
     # The last one would have been in the geometry of the raw image.
     assert client.received['depth/image_rect'][-1].header.stamp == stamp
     assert len(client.received['points']) == 1
 
 
 def test_once_calibrated_no_depth_is_in_another_geometry(run_node, constant_checkpoint):
-    topics = ['depth/image_rect', 'depth/image_raw']
+    topics = ['depth/image_rect', 'depth/image_color']
     _, client = run_node(topics, **constant_checkpoint(METRES, 0.0))
     distorted = [-0.3, 0.1, 0.0, 0.0, 0.0]
     client.answer('depth/image_rect', client.send(picture(), info=broken_info(d=distorted)))
 
     # The camera changes its resolution, and its driver says so too early.
     def send_with_another_size():
-        client.answer('depth/image_raw', client.send(picture(), info=broken_info(d=distorted, height=480, width=640)))
+        client.answer('depth/image_color', client.send(picture(), info=broken_info(d=distorted, height=480, width=640)))
 
     def word_of_it():
         # An image may overtake its CameraInfo.
@@ -194,6 +194,21 @@ def test_once_calibrated_no_depth_is_in_another_geometry(run_node, constant_chec
     again = client.send(picture(), info=broken_info(d=distorted))
     client.answer('depth/image_rect', again)
     assert [message.header.stamp for message in client.received['depth/image_rect'][before:]] == [again]
+
+
+def test_after_a_pause_depth_waits_for_the_calibration_that_it_had(run_node, constant_checkpoint):
+    topics = ['depth/image_rect', 'depth/image_raw', 'depth/image_color']
+    node, client = run_node(topics, **constant_checkpoint(METRES, 0.0))
+    distorted = [-0.3, 0.1, 0.0, 0.0, 0.0]
+    for _ in range(2):
+        first = client.send(picture(), info=broken_info(d=distorted))
+        client.answer('depth/image_rect', first)
+        assert node.trigger_deactivate() == node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+        client.wait_for(client.images.get_subscription_count, 'connection to the node')
+        before = client.send(picture())
+        client.answer('depth/image_color', before)
+        for topic in topics[:2]:
+            assert before not in [message.header.stamp for message in client.received[topic]]
 
 
 def test_what_is_rectified_and_where_calibration_is_follow_the_compressed_topic(run_node):

@@ -197,10 +197,17 @@ def test_a_distorted_camera_gives_a_rectified_depth_image_and_a_true_cloud(run_n
     _, client = run_node(topics, **constant_checkpoint(METRES, 0.0), **{'points.stride': 1})
     info = camera_info()
     info.d = [-0.3, 0.1, 0.0, 0.0, 0.0]
+    # Rectified, the picture has a border of what the lens does not show.
+    info.p[0] = info.p[5] = 30.0
     stamp = client.send(picture(), info=info)
     published = client.answer('depth/camera_info', stamp)
     np.testing.assert_array_equal(published.d, np.zeros(5))
     np.testing.assert_allclose(np.reshape(published.k, (3, 3)), np.reshape(published.p, (3, 4))[:, :3])
+    # Both depth images are of the geometry that camera_info describes.
+    depth, millimetres = client.answer('depth/image_rect', stamp), client.answer('depth/image_raw', stamp)
+    expected = np.rint(1000.0 * np.nan_to_num(depth_of(depth)))
+    np.testing.assert_array_equal(np.frombuffer(millimetres.data, np.uint16).reshape(48, 64), expected)
+    assert 0.2 < np.mean(expected == 0) < 0.8
     points = points_of(client.answer('points', stamp))
     np.testing.assert_allclose(points[:, 2], 10.0, rtol=1e-5)
     # Barrel distortion: the corner sees farther out than a camera without it.
