@@ -103,7 +103,7 @@ def test_what_is_near_in_a_photograph_is_near_to_it(tiny):
 
 @pytest.mark.parametrize('angle', [-20.0, 20.0])
 def test_a_camera_that_is_not_upright_sees_the_same_world(tiny, angle):
-    """The correlation of the disparity of a turned picture, turned back, with that of the upright one."""
+    """The correlation of the disparity of a turned picture, turned back, with the true one."""
     estimate = DepthEstimator(tiny, device='cpu', precision='fp32', backend='torch')
 
     def turned(values, degrees):
@@ -115,11 +115,12 @@ def test_a_camera_that_is_not_upright_sees_the_same_world(tiny, angle):
         top, left = (values.shape[0] - height) // 2, (values.shape[1] - width) // 2
         return np.ascontiguousarray(values[top : top + height, left : left + width])
 
-    picture = data.stereo_motorcycle()[0]
-    upright, tilted = (estimate(middle(turned(picture, roll), 330, 440)).values for roll in (0.0, angle))
-    seen = [middle(values, 180, 240).ravel() for values in (upright, turned(tilted, -angle))]
-    # .95 and .89; of the network before, which had seen hardly any such view, .86 and .75.
-    assert np.corrcoef(*seen)[0, 1] > 0.87
+    picture, _, truth = data.stereo_motorcycle()
+    tilted = estimate(middle(turned(picture, angle), 330, 440)).values
+    seen, true = (middle(values, 180, 240).ravel() for values in (turned(tilted, -angle), truth))
+    known = np.isfinite(true)
+    # .65 on either side, and .70 upright; of a network that had seen hardly any such view .51, .49 and .50.
+    assert np.corrcoef(seen[known], true[known])[0, 1] > 0.6
 
 
 def test_what_its_head_saves_at_half_the_size_costs_no_accuracy(tiny, monkeypatch):
