@@ -23,7 +23,7 @@ from depth_anything_ros.cli.errors import UsageError
 from depth_anything_ros.cli.pipeline import Frame, Pipeline, counts_of
 from depth_anything_ros.cli.playback import FRAME_ERRORS, BagImage, Playback, Tally
 from depth_anything_ros.cli.sources import choose_sources
-from depth_anything_ros.geometry import is_mostly, point_cloud
+from depth_anything_ros.geometry import is_mostly_free, point_cloud
 from depth_anything_ros.geometry.transforms import Transforms
 
 _logger = logging.getLogger(__name__)
@@ -138,10 +138,10 @@ class _Worker:
         self._outputs.write_camera_info(header, time_ns, camera.info)
         stride = self._args.stride
         cloud = point_cloud(depth, camera.model, image.pixels, stride)
-        if not cloud.is_empty or is_mostly(np.isposinf(depth), camera.model, stride):
+        if not cloud.is_empty or is_mostly_free(np.isposinf(depth), camera.model, stride):
             self._outputs.write_points(header, time_ns, cloud)
         else:
-            self._unknown.add('every pixel is unknown or nearer than --range-min')
+            self._unknown.add('there is no point, and most of the view is unknown or nearer than --range-min')
 
     def _no_metres(self) -> str:
         if not (self._args.alignment_source or self._args.scale_reference):

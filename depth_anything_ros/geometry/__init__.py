@@ -3,7 +3,7 @@
 from depth_anything_ros.geometry.camera import CameraModel
 from depth_anything_ros.geometry.camera_info import CameraInfoError, resize_camera_info
 from depth_anything_ros.geometry.cameras import Camera, Cameras, MissingCameraInfoError
-from depth_anything_ros.geometry.cloud import PointCloud, backproject, is_mostly, point_cloud
+from depth_anything_ros.geometry.cloud import PointCloud, backproject, is_mostly_free, point_cloud
 from depth_anything_ros.geometry.colorize import COLORMAPS, colorize
 from depth_anything_ros.geometry.depth import edge_mask, mark_depth
 from depth_anything_ros.geometry.rectify import DepthRectifier
@@ -20,7 +20,7 @@ __all__ = [
     'backproject',
     'colorize',
     'edge_mask',
-    'is_mostly',
+    'is_mostly_free',
     'mark_depth',
     'point_cloud',
     'resize_camera_info',

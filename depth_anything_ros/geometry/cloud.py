@@ -8,8 +8,8 @@ import numpy as np
 from depth_anything_ros.geometry.camera import CameraModel
 from depth_anything_ros.geometry.depth import as_depth_image
 
-# What share of the pixels are most of them.
-MOSTLY = 0.5
+# From this share of its pixels on a view is mostly free.
+MOSTLY_FREE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,14 +89,14 @@ def point_cloud(
     return PointCloud(points, colors)
 
 
-def is_mostly(free: np.ndarray, camera: CameraModel, stride: int = 1) -> bool:
+def is_mostly_free(free: np.ndarray, camera: CameraModel, stride: int = 1) -> bool:
     """Whether `free`, bool (H, W), is true of most pixels that have a ray, of every `stride`-th row and column.
 
     An empty cloud says that the way is free; where that is known of a few pixels only it would be a lie.
     """
     every = (slice(None, None, stride),) * 2
     seen = np.isfinite(camera.rays(*free.shape)[(*every, 2)])
-    return bool(seen.any() and free[every][seen].mean() >= MOSTLY)
+    return bool(seen.any() and free[every][seen].mean() >= MOSTLY_FREE)
 
 
 def _points(depth: np.ndarray, rays: np.ndarray) -> np.ndarray:

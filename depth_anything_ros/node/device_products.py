@@ -25,7 +25,7 @@ from depth_anything_ros.estimation.devices import with_room
 from depth_anything_ros.estimation.resident import check_finite
 from depth_anything_ros.estimation.transfer import numbers_to_device, to_host
 from depth_anything_ros.geometry import CameraModel, DepthRectifier
-from depth_anything_ros.geometry.cloud import MOSTLY, voxel_centroids
+from depth_anything_ros.geometry.cloud import MOSTLY_FREE, voxel_centroids
 from depth_anything_ros.geometry.colorize import PERCENTILES, palette
 from depth_anything_ros.geometry.tensors import (
     backproject,
@@ -163,7 +163,7 @@ class _Plan:
         if work.camera is not None:
             rays = work.camera.rays(*work.size)[:: work.stride, :: work.stride]
             self._rays = torch.tensor(rays, device=device)
-            self._least_free = max(1, ceil(MOSTLY * np.isfinite(rays[..., 2]).sum()))
+            self._least_free = max(1, ceil(MOSTLY_FREE * np.isfinite(rays[..., 2]).sum()))
         if COLOR in work.topics:
             self._palette = torch.tensor(palette(work.colormap)[:, ::-1].copy(), device=device)
             self._percentiles = torch.tensor(PERCENTILES, device=device) / 100.0

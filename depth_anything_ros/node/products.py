@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from depth_anything_ros.alignment import AlignedFrame
-from depth_anything_ros.geometry import Camera, PointCloud, colorize, is_mostly, mark_depth, point_cloud
+from depth_anything_ros.geometry import Camera, PointCloud, colorize, is_mostly_free, mark_depth, point_cloud
 from depth_anything_ros.messages import depth_to_millimetres, fill_image, fill_point_cloud
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ RECTIFIED = {DEPTH, MILLIMETRES, SIGMA}
 ENCODINGS = {RELATIVE: '32FC1', COLOR: 'bgr8', DEPTH: '32FC1', MILLIMETRES: '16UC1', SIGMA: '32FC1'}
 # In place of a cloud, by Render.
 NOTHING_KNOWN = (
-    'no cloud: nearly every pixel is unknown, nearer than range.min_m, or less certain than points.max_relative_sigma'
+    'no cloud: there is no point, and most of the view is unknown, nearer than range.min_m, or less certain than '
+    'points.max_relative_sigma'
 )
 
 Fill = Callable[[Any], None]
@@ -70,7 +71,7 @@ class Products:
 Render = Callable[[Products, set[str]], Iterator[tuple[str, Fill]]]
 """Makes what these topics, which must be possible, say of a frame: one after the other, so that none waits for all.
 
-Not POINTS where no pixel is known to be an obstacle and few to be free: an empty cloud would say that the way is free.
+Not POINTS where no pixel is known to be an obstacle and not most to be free: an empty cloud says that the way is free.
 """
 
 
@@ -148,7 +149,7 @@ def _is_free(made: Products, depth: np.ndarray) -> bool:
     if settings.points_max_relative_sigma > 0.0:
         certain = settings.points_max_relative_sigma / settings.range_max_m
         free &= made.aligned.alignment.inverse_sigma(made.aligned.disparity) <= certain
-    return is_mostly(free, made.camera.model, settings.points_stride)
+    return is_mostly_free(free, made.camera.model, settings.points_stride)
 
 
 def _cloud(made: Products, depth: np.ndarray, sigma: np.ndarray | None) -> PointCloud:

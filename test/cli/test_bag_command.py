@@ -116,7 +116,10 @@ def test_a_cloud_of_which_nothing_is_known_is_withheld_and_one_of_free_space_is_
     found = read(tmp_path / 'unknown')
     assert len(found['/camera/depth/image_rect']) == 3
     assert '/camera/points' not in found
-    assert '3 of 3 frames without points, first: every pixel is unknown or nearer' in last_line(capsys)
+    assert (
+        '3 of 3 frames without points, first: there is no point, and most of the view is unknown or nearer'
+        in last_line(capsys)
+    )
     free = ('--range-min', 0, '--range-max', 0.01)
     assert run('bag', bag, '--output', tmp_path / 'free', *five_centimetres, *free) == 0
     assert [len(xyz(message)) for _, _, message in read(tmp_path / 'free')['/camera/points']] == [0, 0, 0]
