@@ -33,11 +33,14 @@ def depth_of_inverse(inverse: torch.Tensor, numbers: torch.Tensor) -> torch.Tens
 def sigma_of_inverse(inverse: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     """As Alignment.sigma, of inverse depth in 1/m; the alignment must know its variance."""
     near = inverse.clamp_min(0.0)
-    return inverse_sigma_of_inverse(inverse, numbers) / (near * near)
+    return _inverse_sigma(near, numbers) / (near * near)
 
 
 def inverse_sigma_of_inverse(inverse: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     """As Alignment.inverse_sigma, of inverse depth in 1/m; the alignment must know its variance."""
-    near = inverse.clamp_min(0.0)
+    return _inverse_sigma(inverse.clamp_min(0.0), numbers)
+
+
+def _inverse_sigma(near: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     variance = (near * numbers[3] + numbers[4]) * near + numbers[5]
     return variance.clamp_min(torch.finfo(torch.float32).tiny).sqrt()

@@ -4,14 +4,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from random_pictures import generator, picture
 
 from depth_anything_ros.estimation.preprocessing import network_size, preprocess
 from training.data import Sample
-from training.data.augmentation import (
-    TrainView,
-    covering_size,
-    normalise,
-)
+from training.data.augmentation import TrainView, covering_size, normalise
 from training.errors import BadSampleError
 
 
@@ -20,15 +17,6 @@ def coordinates(height, width):
     row, column = np.meshgrid(np.linspace(0, 255, height), np.linspace(0, 255, width), indexing='ij')
     image = np.rint(np.stack([column, row, np.full_like(row, 90)], 2)).astype(np.uint8)
     return image, column.astype(np.float32), row.astype(np.float32)
-
-
-def generator(seed=0):
-    return np.random.default_rng(seed)
-
-
-def picture(height=96, width=128, seed=0):
-    coarse = generator(seed).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
-    return coarse.repeat(8, 0).repeat(8, 1)
 
 
 def scene(**values):

@@ -6,18 +6,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from random_pictures import generator, picture
 from torchvision.transforms.v2 import functional
 
 from training.data.perturbation import brightness, contrast, degrade, hue, motion_blur, perturb, saturation
-
-
-def generator(seed=0):
-    return np.random.default_rng(seed)
-
-
-def picture(height=96, width=128, seed=0):
-    coarse = generator(seed).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
-    return coarse.repeat(8, 0).repeat(8, 1)
 
 
 def test_perturbations_come_as_often_and_as_strong_as_in_unimatch():
