@@ -71,7 +71,13 @@ train-tiny: $(READY)
 	$(TRAIN) teacher --recipe tiny-exposures
 	$(BIN)/python -m training.average train-tiny/last.safetensors \
 	  train-tiny/views/model.safetensors train-tiny/exposures/model.safetensors
-	$(BIN)/python -m training.builtin train-tiny/last.safetensors train-tiny/tiny.safetensors
+	$(TRAIN) synthesize --recipe tiny-more textures="$(PHOTOS)" things="$(THINGS)" \
+	  scenes=1200 'field_of_view=[45.0, 90.0]' seed=6 output=train-tiny/last-scenes
+	$(TRAIN) label --recipe tiny-relabels teacher=train-tiny/last.safetensors output=train-tiny/relabels-last
+	$(TRAIN) teacher --recipe tiny-shortened
+	$(BIN)/python -m training.average --architecture tiny train-tiny/short.safetensors \
+	  train-tiny/last.safetensors train-tiny/shortened/model.safetensors
+	$(BIN)/python -m training.builtin train-tiny/short.safetensors train-tiny/tiny.safetensors
 
 # The built-in model's numbers in the README. DATA has the folders hololens and dgp, see docs/tiny.md.
 DATA ?=

@@ -16,21 +16,30 @@ import torch
 from depth_anything_ros import checkpoints
 from depth_anything_ros.network import DepthAnything
 from training.errors import DataError, TrainingError
-from training.initial import trained_network
+from training.initial import initial_network, trained_network
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the file, and return the exit code, as of depth-anything-train."""
     parser = argparse.ArgumentParser(prog='python -m training.average', description=__doc__)
+    parser.add_argument(
+        '--architecture',
+        default='',
+        help='which network the mean is of; blocks that it does without are left out first',
+    )
     parser.add_argument('file', type=Path, help='to write, .safetensors')
     parser.add_argument('networks', nargs='+', metavar='network', help='model.safetensors of a training')
     args = parser.parse_args(argv)
     try:
-        checkpoints.save(average([trained_network(path) for path in args.networks]), args.file)
+        checkpoints.save(average([_network(path, args.architecture) for path in args.networks]), args.file)
     except (TrainingError, OSError, ValueError) as error:
         print(f'average: {error}', file=sys.stderr)
         return getattr(error, 'exit_code', 1)
     return 0
+
+
+def _network(path: str, architecture: str) -> DepthAnything:
+    return initial_network(architecture, checkpoint=path) if architecture else trained_network(path)
 
 
 def average(networks: Sequence[DepthAnything]) -> DepthAnything:

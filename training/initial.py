@@ -119,17 +119,17 @@ def _random(architecture: Architecture, seed: int) -> DepthAnything:
 def _fill_from_checkpoint(model: DepthAnything, source: DepthAnything, checkpoint: str, reset_head: bool) -> None:
     found, wanted = source.architecture, model.architecture
     parts = attrgetter('encoder', 'taps', 'channels', *([] if reset_head else ['features']))
-    if parts(found) != parts(wanted):
+    # Blocks that are not wanted can be left out of what was found; what it lacks cannot be had.
+    if parts(found) != parts(wanted) or not set(found.omitted) <= set(wanted.omitted):
         raise RecipeError(f'{checkpoint} is of {found.name}, which cannot start {wanted.name}: their networks differ')
     if not reset_head and found.kind != wanted.kind:
         raise RecipeError(
             f'{checkpoint} puts out {found.kind} and {wanted.name} is to put out {wanted.kind}: '
             'reset_head=true takes its encoder only'
         )
-    if reset_head:
-        model.encoder.load_state_dict(source.encoder.state_dict())
-    else:
-        model.load_state_dict(source.state_dict())
+    target, part = (model.encoder, source.encoder) if reset_head else (model, source)
+    weights = part.state_dict()
+    target.load_state_dict({name: weights[name] for name in target.state_dict()})
     model.source = WeightSource(wanted.name, trained=not reset_head, licence=source.source.licence)
 
 

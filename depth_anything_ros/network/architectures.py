@@ -28,6 +28,7 @@ class Architecture:
             another size: what it was trained at.
         output_stride: pixels of the input, across and down, for one of the map that the head's last convolutions work
             on: 1, as in the papers, or 2, which takes a quarter of their time; the map is enlarged after them.
+        omitted: blocks of a convolutional encoder that are left out, each as timm names it, `stage.number`.
         max_depth: metres that the metric head's sigmoid spans, or None for a relative network.
         canonical_focal_px: focal length of a metric network's training images, in pixels of what it saw, or None if
             there is none or nobody knows.
@@ -41,6 +42,7 @@ class Architecture:
     channels: tuple[int, int, int, int]
     input_size: int = 518
     output_stride: Literal[1, 2] = 1
+    omitted: tuple[str, ...] = ()
     max_depth: float | None = None
     canonical_focal_px: float | None = None
 
@@ -83,6 +85,8 @@ _LITE = {
     'lite2': ('tf_efficientnet_lite2', (24, 48, 120, 352)),
 }
 _LITE_FEATURES, _TINY_FEATURES = 64, 32
+# What `tiny` does without, of `tiny-deep`, as which it is trained first: docs/tiny.md has what each costs.
+_TINY_OMITTED = ('2.1', '3.2', '3.3')
 _LITE_INPUT_SIZE = 256
 
 
@@ -100,10 +104,11 @@ def _table() -> dict[str, Architecture]:
         Architecture(name, encoder, channels[-1], (1, 2, 3, 4), _LITE_FEATURES, channels, _LITE_INPUT_SIZE)
         for name, (encoder, channels) in _LITE.items()
     ]
-    tiny = replace(lite[2], name='tiny', features=_TINY_FEATURES, output_stride=2)
-    return {network.name: network for network in (tiny, *relative, *v1, *metric, *lite)}
+    deep = replace(lite[2], name='tiny-deep', features=_TINY_FEATURES, output_stride=2)
+    tiny = replace(deep, name='tiny', omitted=_TINY_OMITTED)
+    return {network.name: network for network in (tiny, *relative, *v1, *metric, *lite, deep)}
 
 
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(_table())
 """All networks by name: `tiny`, `v2-small|base|large|giant`, `v1-small|base|large`,
-`v2-small|base|large-indoor|outdoor` and `lite0|1|2`. `tiny` and `lite*` are not of the papers."""
+`v2-small|base|large-indoor|outdoor`, `lite0|1|2` and `tiny-deep`. `tiny*` and `lite*` are not of the papers."""

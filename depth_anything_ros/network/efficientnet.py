@@ -38,12 +38,17 @@ _EPSILON = 1e-3
 class EfficientNetLite(nn.Module):
     """The convolutional part, for images normalised by MEAN and DEVIATION."""
 
-    def __init__(self, timm_name: str, levels: tuple[int, ...]) -> None:
+    def __init__(self, timm_name: str, levels: tuple[int, ...], omitted: tuple[str, ...] = ()) -> None:
         """Build with random weights.
 
         Args:
             timm_name: `tf_efficientnet_lite0`, `1` or `2`.
             levels: which maps are returned, ascending; level i has stride 2 ** (i + 1).
+            omitted: blocks to leave out, each as timm names it, `stage.number`. Only those with a skip can be,
+                whose input and output have one shape. The others keep their names.
+
+        Raises:
+            ValueError: there is no such block, or it has no skip.
         """
         super().__init__()
         width, depth = _FACTORS[timm_name]
@@ -65,10 +70,19 @@ class EfficientNetLite(nn.Module):
                 channels = outputs
             stages.append(nn.Sequential(*blocks))
         self.blocks = nn.Sequential(*stages)
+        for name in omitted:
+            self._leave_out(name)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 fan_out = module.out_channels // module.groups * module.kernel_size[0] * module.kernel_size[1]
                 nn.init.normal_(module.weight, std=sqrt(2.0 / fan_out))
+
+    def _leave_out(self, name: str) -> None:
+        stage, _, number = name.partition('.')
+        block = dict(self.blocks.named_modules()).get(name)
+        if not isinstance(block, _ResidualBlock) or not block.skips:
+            raise ValueError(f'{name!r} is no block with a skip')
+        self.blocks[int(stage)][int(number)] = nn.Identity()
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Encode (B, 3, H, W), H and W multiples of 32, into the maps of the levels asked for."""
@@ -114,7 +128,7 @@ class _ResidualBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel_size: int, stride: int, expansion: int) -> None:
         super().__init__()
         wide = inputs * expansion
-        self._skips = stride == 1 and inputs == outputs
+        self.skips = stride == 1 and inputs == outputs
         self.conv_pw = _Convolution(inputs, wide)
         self.bn1 = _norm(wide)
         self.conv_dw = _Convolution(wide, wide, kernel_size, stride, groups=wide)
@@ -126,7 +140,7 @@ class _ResidualBlock(nn.Module):
         wide = F.relu6(self.bn1(self.conv_pw(x)), inplace=True)
         wide = F.relu6(self.bn2(self.conv_dw(wide)), inplace=True)
         narrow = self.bn3(self.conv_pwl(wide))
-        return narrow + x if self._skips else narrow
+        return narrow + x if self.skips else narrow
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:

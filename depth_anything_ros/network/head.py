@@ -56,11 +56,12 @@ class FusionBlock(nn.Module):
         self.refine = ResidualUnit(features)
         self.out = nn.Conv2d(features, features, kernel_size=1)
 
-    def forward(self, level: Tensor, coarser: Tensor | None, size: tuple[int, int]) -> Tensor:
-        """Fuse (B, features, h, w) with the coarser path of the same shape; returns (B, features, *size)."""
+    def forward(self, level: Tensor, coarser: Tensor | None, size: tuple[int, int] | None) -> Tensor:
+        """Fuse (B, features, h, w) with the coarser path of the same shape; (B, features, *size), None being (h, w)."""
         x = level if self.merge is None else coarser + self.merge(level)
         # The 1x1 convolution commutes with the interpolation and costs a quarter before it.
-        return _resize(self.out(self.refine(x)), size)
+        x = self.out(self.refine(x))
+        return x if size is None else _resize(x, size)
 
 
 class DPTHead(nn.Module):
@@ -75,8 +76,8 @@ class DPTHead(nn.Module):
             channels: channels of the pyramid's levels, finest first.
             features: channels of the fusion path.
             max_depth: metres spanned by the output's sigmoid, or None for a relative map (ReLU).
-            full_size: whether the last convolutions work at the output's size, as in the papers, or at twice the finest
-                level's, which is a quarter of their work where that is half of the output's; their result is enlarged.
+            full_size: whether the last convolutions work at the output's size, as in the papers, and the one before at
+                twice the finest level's; or each at half of that, a quarter of the work, and the result is enlarged.
         """
         super().__init__()
         self.max_depth = max_depth
@@ -104,13 +105,12 @@ class DPTHead(nn.Module):
         """
         levels = [lateral(level) for lateral, level in zip(self.lateral, pyramid, strict=True)]
         rows, columns = levels[0].shape[-2:]
-        sizes = [(2 * rows, 2 * columns), *(level.shape[-2:] for level in levels[:3])]
+        twice = (2 * rows, 2 * columns)
+        sizes = [twice if self.full_size else None, *(level.shape[-2:] for level in levels[:3])]
         path = None
         for index in (3, 2, 1, 0):
             path = self.fusion[index](levels[index], path, sizes[index])
-        x = self.smooth(path)
-        if self.full_size:
-            x = _resize(x, size)
+        x = _resize(self.smooth(path), size if self.full_size else twice)
         x = F.relu(self.hidden(x))
         # Under autocast a bfloat16 result would have steps of 0.4 %, seen as terraces in a point cloud.
         with torch.autocast(x.device.type, enabled=False):

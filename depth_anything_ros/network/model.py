@@ -27,7 +27,7 @@ class DepthAnything(nn.Module):
         self.architecture = architecture
         self.source = WeightSource('random', trained=False)
         if architecture.pyramid:
-            self.encoder = PyramidEncoder(architecture.encoder, architecture.taps)
+            self.encoder = PyramidEncoder(architecture.encoder, architecture.taps, architecture.omitted)
             self.reassemble = nn.Identity()
         else:
             self.encoder = DinoV2Encoder(architecture.encoder, architecture.taps)

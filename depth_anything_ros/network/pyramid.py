@@ -17,15 +17,16 @@ class PyramidEncoder(nn.Module):
     and perturbed images must not move the statistics that clean ones are seen with.
     """
 
-    def __init__(self, timm_name: str, taps: tuple[int, ...]) -> None:
+    def __init__(self, timm_name: str, taps: tuple[int, ...], omitted: tuple[str, ...] = ()) -> None:
         """Build with random weights.
 
         Args:
             timm_name: `tf_efficientnet_lite0`, `1` or `2`.
             taps: indices of the levels with strides 4, 8, 16 and 32, as timm counts them.
+            omitted: blocks to leave out, as EfficientNetLite takes them.
         """
         super().__init__()
-        self.levels = EfficientNetLite(timm_name, taps)
+        self.levels = EfficientNetLite(timm_name, taps, omitted)
         scale = torch.tensor(IMAGE_STD) / DEVIATION
         shift = (torch.tensor(IMAGE_MEAN) - MEAN) / DEVIATION
         self.register_buffer('scale', scale.view(3, 1, 1), persistent=False)

@@ -162,6 +162,14 @@ def test_saved_network_keeps_the_stride_of_its_output(tmp_path, stride):
         assert loaded.head.full_size == (stride == 1)
 
 
+def test_a_network_with_blocks_that_this_version_leaves_out_is_refused(tmp_path):
+    deep = DepthAnything.from_name('tiny-deep')
+    deep.architecture = ARCHITECTURES['tiny']
+    save(deep, tmp_path / 'mine.safetensors')
+    with pytest.raises(CheckpointMismatchError, match=r'blocks\.2\.1\..* unknown.*as another version has it'):
+        load(None, tmp_path / 'mine.safetensors')
+
+
 def test_saved_network_keeps_its_licence(small, tmp_path, official_file, caplog):
     model = load('v2-small', official_file)
     model.source = WeightSource('v2-small', trained=True, licence='CC-BY-NC-4.0')

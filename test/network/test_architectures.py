@@ -10,7 +10,7 @@ SIZES = ('small', 'base', 'large')
 def test_table_holds_all_published_networks():
     relative = {f'{version}-{size}' for version in ('v1', 'v2') for size in SIZES}
     metric = {f'v2-{size}-{scene}' for size in SIZES for scene in ('indoor', 'outdoor')}
-    assert set(ARCHITECTURES) == relative | metric | {'v2-giant', 'tiny', 'lite0', 'lite1', 'lite2'}
+    assert set(ARCHITECTURES) == relative | metric | {'v2-giant', 'tiny', 'tiny-deep', 'lite0', 'lite1', 'lite2'}
     assert all(ARCHITECTURES[name].name == name for name in ARCHITECTURES)
 
 

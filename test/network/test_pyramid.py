@@ -9,7 +9,7 @@ from depth_anything_ros.estimation import DepthEstimator
 from depth_anything_ros.network import ARCHITECTURES, DepthAnything
 from depth_anything_ros.network.pyramid import PyramidEncoder
 
-LITE = ('lite0', 'lite1', 'lite2', 'tiny')
+LITE = ('lite0', 'lite1', 'lite2', 'tiny-deep', 'tiny')
 
 
 @pytest.fixture
@@ -32,13 +32,23 @@ def test_the_table_says_what_the_encoder_gives(name):
 def test_the_encoder_is_timms_to_the_last_bit(name):
     """The names, and with the same weights the output."""
     architecture = ARCHITECTURES[name]
-    ours = PyramidEncoder(architecture.encoder, architecture.taps).levels.eval()
+    ours = PyramidEncoder(architecture.encoder, architecture.taps, architecture.omitted).levels.eval()
     theirs = timm.create_model(architecture.encoder, features_only=True, out_indices=architecture.taps).eval()
+    for block in architecture.omitted:
+        stage, number = map(int, block.split('.'))
+        theirs.blocks[stage][number] = torch.nn.Identity()
     ours.load_state_dict(theirs.state_dict())
     assert list(ours.state_dict()) == list(theirs.state_dict())
     image = torch.randn(2, 3, 64, 96)
     for level, expected in zip(ours(image), theirs(image), strict=True):
         assert torch.equal(level, expected)
+
+
+@pytest.mark.parametrize('name', ['2.0', '0.0', '6.0', '2.9', '2', '', 'x.y', '2.1.conv_pw'])
+def test_a_block_without_a_skip_cannot_be_left_out(name):
+    """What comes before it does not fit what comes after."""
+    with pytest.raises(ValueError, match='no block with a skip'):
+        PyramidEncoder('tf_efficientnet_lite2', (1, 2, 3, 4), (name,))
 
 
 def test_random_weights_start_as_timms_do():
@@ -55,14 +65,17 @@ def test_the_output_has_the_size_of_the_image_and_another_image_is_refused(lite0
         lite0(torch.randn(1, 3, 70, 98))
 
 
-@pytest.mark.parametrize(('name', 'expected'), [('lite2', (64, 96)), ('tiny', (32, 48))])
+@pytest.mark.parametrize(
+    ('name', 'expected'), [('lite2', [(32, 48), (64, 96), (64, 96)]), ('tiny', [(16, 24), (32, 48), (32, 48)])]
+)
 def test_the_last_convolutions_work_at_the_output_stride(name, expected):
     """Nobody sees it but by the time it takes: the output has the image's size in both."""
     network = DepthAnything.from_name(name).eval()
     seen = []
-    network.head.output.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[-2:])))
+    for layer in (network.head.smooth, network.head.hidden, network.head.output):
+        layer.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[-2:])))
     assert network(torch.randn(1, 3, 64, 96)).shape == (1, 64, 96)
-    assert seen == [expected]
+    assert seen == expected
 
 
 def test_training_mode_leaves_the_statistics_of_the_batch_normalisation_alone(lite0):

@@ -36,6 +36,19 @@ def test_each_weight_is_the_mean_of_the_networks(saved, tmp_path):
     assert checkpoints.load(None, file).source.licence == 'Apache-2.0'
 
 
+def test_the_mean_can_be_of_a_network_that_leaves_blocks_out(saved, tmp_path, capsys):
+    deep, short = saved('deep.safetensors', 'tiny-deep', seed=1), saved('short.safetensors', 'tiny', seed=2)
+    file = tmp_path / 'mean.safetensors'
+    assert main(['--architecture', 'tiny', str(file), deep, short]) == 0
+    assert checkpoints.load('tiny', file).source.licence == 'Apache-2.0'
+    first, second = weights(deep), weights(short)
+    for name, value in weights(file).items():
+        if value.is_floating_point():
+            assert torch.allclose(value, (first[name] + second[name]) / 2, atol=1e-6), name
+    assert main(['--architecture', 'tiny-deep', str(file), deep, short]) != 0
+    assert 'cannot start tiny-deep' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ('other', 'complaint'),
     [({'architecture': 'lite1'}, 'different networks'), ({'licence': 'MIT'}, 'different licences')],

@@ -105,6 +105,22 @@ def test_a_network_goes_on_with_the_stride_of_its_output(tmp_path, stride):
         assert torch.equal(started.eval()(image), trained.eval()(image))
 
 
+@pytest.mark.parametrize('reset_head', [False, True])
+def test_a_network_starts_without_the_blocks_that_it_leaves_out(tmp_path, reset_head):
+    path = str(tmp_path / 'model.safetensors')
+    deep, tiny = initial_network('tiny-deep', 'random', seed=7), DepthAnything.from_name('tiny')
+    checkpoints.save(deep, path)
+    started = initial_network('tiny', checkpoint=path, reset_head=reset_head)
+    assert started.architecture == tiny.architecture
+    for name, value in started.encoder.state_dict().items():
+        assert torch.equal(value, deep.encoder.state_dict()[name]), name
+    assert (weights_fingerprint(started.head) == weights_fingerprint(deep.head)) is not reset_head
+
+    checkpoints.save(started, path)
+    with pytest.raises(RecipeError, match='tiny, which cannot start tiny-deep'):
+        initial_network('tiny-deep', checkpoint=path, reset_head=reset_head)
+
+
 def test_a_relative_checkpoint_does_not_start_a_metric_head(tmp_path):
     checkpoints.save(initial_network('lite0', 'random'), tmp_path / 'model.safetensors')
     with pytest.raises(RecipeError, match='reset_head'):
