@@ -9,7 +9,7 @@ from depth_anything_ros.alignment.alignment import (
     TooFewSamplesError,
     UninformativeDisparityError,
 )
-from depth_anything_ros.alignment.fit import fit_scale_shift
+from depth_anything_ros.alignment.fit import MIN_SAMPLES, fit_scale_shift
 from depth_anything_ros.alignment.hook import (
     SCALE_REFERENCE,
     AlignmentSource,
@@ -27,6 +27,7 @@ from depth_anything_ros.alignment.tracker import Tracker
 
 __all__ = [
     'ENTRY_POINTS',
+    'MIN_SAMPLES',
     'SCALE_REFERENCE',
     'AlignedFrame',
     'Aligner',

@@ -267,13 +267,23 @@ class Aligner:
             if on and not self._held:
                 if self._state.current is None:
                     return 'there is no alignment to hold'
-                if self._state.age_s is not None:
-                    # Frames may have ceased, and none has told since how old it is. A slow network's are rare.
-                    still_s = monotonic() - self._advanced_s
-                    if still_s > max(self.settings.max_age_s, 2.0 * self._interval_s):
-                        return f'there is no alignment to hold: no frame has been worked on for {still_s:.1f} s'
+                if stillness := self.stillness():
+                    return f'there is no alignment to hold: {stillness}'
             self._held = on
             return ''
+
+    def stillness(self) -> str:
+        """That no frame came for longer than metres last, if the alignment in force ages; else ''.
+
+        `state` is as of the last frame: where frames have ceased, none has told since how old the alignment is.
+        """
+        if self._held or self._state.current is None or self._state.age_s is None:
+            return ''
+        still_s = monotonic() - self._advanced_s
+        # A slow network's frames are rare.
+        if still_s <= max(self.settings.max_age_s, 2.0 * self._interval_s):
+            return ''
+        return f'no frame has been worked on for {still_s:.1f} s'
 
     def _stabilized(self, view: View) -> View:
         self._stabilizer.time_constant_s = self.settings.stabilizer_s
@@ -400,7 +410,11 @@ class Aligner:
     ) -> tuple[Alignment, float | None, str]:
         """The fit, the mean of scale * disparity if its shift had to be held, and a remark in that case."""
         pixels, disparity, depth_m, weights = _matched(samples, view)
-        independent = _independent(pixels, view.disparity.shape)
+        # What the model does not see, or the sensor, has no part in the fit.
+        usable = np.isfinite(disparity) & np.isfinite(depth_m) & (depth_m > 0.0)
+        if weights is not None:
+            usable &= weights > 0.0
+        independent = _independent(pixels[usable], view.disparity.shape)
         common = {
             'weights': weights,
             'min_samples': self.settings.min_samples,
@@ -418,8 +432,6 @@ class Aligner:
             if tracked is None:
                 raise
             fitted = fit_scale_shift(disparity, depth_m, shift=tracked.shift, **common)
-            # Of the samples that were fitted: what the model does not see has no part in it.
-            usable = np.isfinite(disparity) & np.isfinite(depth_m) & (depth_m > 0.0)
             slope = fitted.scale * float(np.median(disparity[usable]))
             if not slope > 0.0:
                 raise

@@ -14,11 +14,15 @@ from depth_anything_ros.alignment.alignment import (
     TooFewSamplesError,
 )
 
-MIN_SAMPLES = 3
+MIN_SAMPLES = 20
+"""Of fewer the best line through two of them passes so near to others that their noise seems to be nothing."""
 # Hypotheses, and the samples that judge them. Of pairs drawn from 40 % outliers 36 % are clean, so 128 leave no
 # practical chance of none.
 _HYPOTHESES = 128
 _JUDGES = 200
+# Of the range of disparity: each has as many judges, if it has so many samples. A wall that is most of what is seen
+# tells of one disparity only; judged by it alone, any line through it is right.
+_STEPS = 20
 # A quantile below the median still finds the majority where chance made it less than a half.
 _QUANTILE = 0.4
 # Of the samples, when it is asked what a fit explains: fewer favour the fit, more let wrong samples decide.
@@ -114,14 +118,16 @@ def _survey(d, q, w, held: float | None) -> tuple[_Line, tuple[float, float], fl
     noise = np.sqrt(q**2 + typical**2)
     if held is None:
         _check_spread(d)
-        start, sigma = _least_quantile(d, q, noise)
+        judges = _over_the_range(d)
+        start, sigma = _least_quantile(d, q, noise, judges)
     else:
         start, sigma = _least_quantile_scale(d, q, noise, held)
     line, sigma = _refine(d, q, w, noise, start, sigma, _TUKEY, held=held)
     absolute, relative = _noise_model(d, q, noise, line, sigma)
     if held is not None:  # one depth is enough, and no spread is needed to tell wrong samples
         return line, (absolute, relative), _TUKEY
-    spread = _MEDIAN_TO_SIGMA * _quantile(np.abs(q - typical), 0.5)
+    judged = q[judges]
+    spread = _MEDIAN_TO_SIGMA * _quantile(np.abs(judged - _quantile(judged, 0.5)), 0.5)
     whole = float(noise_at((absolute, relative), typical))
     low, high = _DOUBTFUL
     doubt = float(np.clip((whole / spread - low) / (high - low), 0.0, _MAX_DOUBT)) if spread > 0.0 else 0.0
@@ -145,7 +151,7 @@ def _check_spread(d: np.ndarray) -> None:
         )
 
 
-def _least_quantile(d: np.ndarray, q: np.ndarray, noise: np.ndarray) -> tuple[_Line, float]:
+def _least_quantile(d: np.ndarray, q: np.ndarray, noise: np.ndarray, judges: np.ndarray) -> tuple[_Line, float]:
     """The line through two samples with the least quantile of |residual|, and the standard deviation it implies."""
     random = np.random.default_rng(0)
     # One sample from the lower and one from the upper half by disparity: a long base, little noise in the slope.
@@ -164,7 +170,7 @@ def _least_quantile(d: np.ndarray, q: np.ndarray, noise: np.ndarray) -> tuple[_L
     if rising.any():
         scales, low = scales[rising], low[rising]
     shifts = q[low] - scales * d[low]
-    return _best(d, q, noise, scales, shifts, order[_spread_evenly(d.size)])
+    return _best(d, q, noise, scales, shifts, judges)
 
 
 def _least_quantile_scale(d: np.ndarray, q: np.ndarray, noise: np.ndarray, shift: float) -> tuple[_Line, float]:
@@ -177,6 +183,16 @@ def _least_quantile_scale(d: np.ndarray, q: np.ndarray, noise: np.ndarray, shift
     chosen = order[np.linspace(0, order.size - 1, min(_HYPOTHESES, order.size)).astype(int)]
     scales = (q[chosen] - shift) / d[chosen]
     return _best(d, q, noise, scales, np.full_like(scales, shift), _spread_evenly(d.size))
+
+
+def _over_the_range(d: np.ndarray) -> np.ndarray:
+    """Indices of judges, as many of each step of the disparity's range as it has, up to a step's share of them."""
+    order = np.argsort(d, kind='stable')
+    low, high = _quantile(d, 0.02), _quantile(d, 0.98)
+    edges = np.searchsorted(d[order], np.linspace(low, high, _STEPS + 1)[1:-1])
+    steps = np.split(order, edges)
+    share = _JUDGES // _STEPS
+    return np.concatenate([step[np.linspace(0, step.size - 1, min(share, step.size)).astype(int)] for step in steps])
 
 
 def _spread_evenly(n: int) -> np.ndarray:

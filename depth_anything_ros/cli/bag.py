@@ -38,8 +38,9 @@ def run(args: Namespace) -> int:
         topics = choose_topics(bag, args, choices)
         if args.namespace is not None:
             topics = replace(topics, namespace=args.namespace.rstrip('/'))
-        if args.output.exists() and args.output.samefile(args.input):
-            raise UsageError(f'--output {args.output} is the input')
+        source, target = args.input.resolve(), args.output.resolve()
+        if target == source or target in source.parents:
+            raise UsageError(f'--output {args.output} is the input, or holds it')
         extrinsics = fixed_transforms('--extrinsics', args.extrinsics)
         output = OutputBag(args.output, bag.typestore, overwrite=args.overwrite)
         pipeline = Pipeline.from_args(args, choices[0])
@@ -76,10 +77,12 @@ class _Worker:
         self._playback = Playback(bag, topics, args, listeners)
         self._transforms = extrinsics or self._playback.transforms
         self._seconds = 0.0
+        self._calibrated = False
         self.frames = 0
         self.skipped = Tally()
         self._without_metres = Tally()
         self._without_camera = Tally()
+        self._unrectified = Tally()
         self._unknown = Tally()
 
     def run(self, output: OutputBag) -> None:
@@ -99,6 +102,7 @@ class _Worker:
             (self.skipped, 'skipped'),
             (self._without_metres, 'without metres'),
             (self._without_camera, 'without camera_info and points'),
+            (self._unrectified, 'without depth, which would not be rectified as that of the others is'),
             (self._unknown, 'without points'),
         ):
             if tally.count:
@@ -132,8 +136,13 @@ class _Worker:
         camera = image.camera
         if camera is None:
             self._without_camera.add(image.problem)
-            self._outputs.write_depth(header, time_ns, depth)
+            # Where frames before it were calibrated, this depth would be in another geometry than theirs.
+            if self._calibrated and not self._topics.rectified:
+                self._unrectified.add(image.problem)
+            else:
+                self._outputs.write_depth(header, time_ns, depth)
             return
+        self._calibrated = True
         self._outputs.write_depth(header, time_ns, camera.rectifier(depth) if camera.rectifier else depth)
         self._outputs.write_camera_info(header, time_ns, camera.info)
         stride = self._args.stride

@@ -215,6 +215,7 @@ class DepthNode(LifecycleNode):
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         for stream in self._streams:
             stream.enabled = request.data
+            stream.announce_alignment()
         response.success = True
         response.message = 'enabled' if request.data else 'disabled'
         return response
@@ -233,6 +234,8 @@ class DepthNode(LifecycleNode):
     def _publish_diagnostics(self) -> None:
         for stream in self._streams:
             stream.listen_again()
+            # Where frames cease, nothing else says that the metres have ended.
+            stream.announce_alignment()
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
         hardware = self._estimator.hardware if self._estimator else 'none'

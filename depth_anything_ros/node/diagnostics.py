@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _WINDOW_S = 5.0
 _LOSS_ADVICE = 'let driver and node both use config/fastdds.xml (README, Troubleshooting)'
 _IDLE = 'idle: nobody subscribes'
+_DISABLED = 'disabled by ~/enable'
 
 COUNTS = (
     'received',
@@ -99,7 +100,7 @@ class FrameStatistics:
             if not active:
                 level, message = _OK, 'not active'
             elif not enabled:
-                level, message = _OK, 'disabled by ~/enable'
+                level, message = _OK, _DISABLED
             else:
                 level, message = self._verdict(unheard)
             return make_status(name, level, message, self._values(), hardware_id)
@@ -199,7 +200,7 @@ class AlignmentReport:
 
     source: its name. active: whether the node works. used: False where a metric model is believed. withheld: why
     topics that need the uncertainty of depth are not served, empty if they are or nobody wants them. idle: nobody
-    subscribes, so nothing is known of now.
+    subscribes, so nothing is known of now. enabled: whether frames are worked on.
     """
 
     source: str
@@ -208,11 +209,12 @@ class AlignmentReport:
     state: AlignmentState
     withheld: str = ''
     idle: bool = False
+    enabled: bool = True
 
     @property
     def current(self) -> Alignment | None:
         """The alignment in force."""
-        return self.state.current if self.active and self.used and not self.idle else None
+        return self.state.current if self.active and self.enabled and self.used and not self.idle else None
 
     def verdict(self) -> tuple[bytes, str]:
         """Level and message: ERROR means no metres though a source is set, WARN that they deserve a look."""
@@ -222,6 +224,8 @@ class AlignmentReport:
             return DiagnosticStatus.STALE, 'not active'
         if not self.used:
             level, text = _OK, 'the model predicts metres: not used'
+        elif not self.enabled:
+            return _OK, _DISABLED
         elif self.idle:
             return _OK, _IDLE
         elif state.current is None:

@@ -11,6 +11,7 @@ from rclpy.node import Node
 from rclpy.validate_topic_name import validate_topic_name
 
 from depth_anything_ros.alignment import (
+    MIN_SAMPLES,
     AlignerSettings,
     AlignmentSource,
     UnknownSourceError,
@@ -154,7 +155,7 @@ class Settings:
         between=(0.0, 10.0),
     )
     alignment_min_samples: int = _parameter(
-        _LIMITS.min_samples, 'Fewer samples are refused.', name='alignment.min_samples', between=(3, 1000000)
+        _LIMITS.min_samples, 'Fewer samples are refused.', name='alignment.min_samples', between=(MIN_SAMPLES, 1000000)
     )
     alignment_min_explained: float = _parameter(
         _LIMITS.min_explained,
@@ -312,7 +313,12 @@ class Settings:
                 f'({self.source_parameters[most]})'
             )
         self._check_cameras()
-        _ = self.fixed_transforms  # checked by being made
+        # Which is checked by being made.
+        if self.fixed_transforms is not None and self.alignment_fixed_frame:
+            raise SettingsError(
+                'alignment.fixed_frame takes the motion between evidence and image from TF, in whose place '
+                'alignment.extrinsics is a pose that never changes: set one of them only'
+            )
 
     def _check_cameras(self) -> None:
         names = self.camera_names

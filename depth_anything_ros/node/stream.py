@@ -142,12 +142,14 @@ class Stream:
         """Go on with other settings."""
         before, topics = self._settings, self._evidence_topics()
         self._settings = settings
-        if settings.source is before.source:
+        # What was fitted with another pose of the sensor is of no use.
+        if settings.source is before.source and settings.alignment_extrinsics == before.alignment_extrinsics:
             self._aligner.settings = settings.aligner_settings
         else:
             if self._aligner.state.held:
                 self._node.get_logger().warning(
-                    f'{self._about}the hold is released: alignment.source or one of its parameters changed'
+                    f'{self._about}the hold is released: alignment.extrinsics, alignment.source or one of its '
+                    'parameters changed'
                 )
             self._aligner = self._new_aligner()
         if self._image_inputs:
@@ -400,6 +402,8 @@ class Stream:
         state = self._aligner.state
         if not self._saw_frame:  # what held before is of another time
             state = replace(state, current=None, problem='no frame yet')
+        elif stillness := self._aligner.stillness():
+            state = replace(state, current=None, problem=stillness)
         if self._deafness:
             state = replace(state, problem=self._deafness)
         return AlignmentReport(
@@ -408,6 +412,7 @@ class Stream:
             self._alignment_is_used(),
             state,
             self._sigma_problem,
+            enabled=self.enabled,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from threading import Thread
+from threading import Event, Thread
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -35,12 +35,13 @@ class Worker:
         self._warm: set[tuple[int, ...]] = set()
         self._slot: Latest[Stream, Frame] | None = None
         self._threads: list[Thread] = []
+        self._abandoned = Event()
 
     def start(self) -> Latest[Stream, Frame]:
         """Begin to work on what is put into the slot that is returned."""
-        self._slot = Latest()
+        self._slot, self._abandoned = Latest(), Event()
         for _ in range(self._count):
-            thread = Thread(target=self._work, args=(self._slot,), name='depth', daemon=True)
+            thread = Thread(target=self._work, args=(self._slot, self._abandoned), name='depth', daemon=True)
             thread.start()
             self._threads.append(thread)
         return self._slot
@@ -55,10 +56,12 @@ class Worker:
         for thread in self._threads:
             thread.join(max(0.0, deadline - monotonic()))
         if any(thread.is_alive() for thread in self._threads):
-            self._logger.error(f'the worker did not finish its frame within {_JOIN_S:g} s')
+            # The node may be activated again before that frame is done.
+            self._abandoned.set()
+            self._logger.error(f'the worker did not finish its frame within {_JOIN_S:g} s: it will not be published')
         self._slot, self._threads = None, []
 
-    def _work(self, slot: Latest[Stream, Frame]) -> None:
+    def _work(self, slot: Latest[Stream, Frame], abandoned: Event) -> None:
         most = None if self._estimator.batches else 1
         while (frames := slot.take(most, lambda: self._estimator.parallel)) is not None:
             jobs = [job for stream, frame in frames.items() if (job := _prepared(stream, frame)) is not None]
@@ -67,10 +70,10 @@ class Worker:
                     for job in batch:
                         job.stream.skip()
                 else:
-                    self._process(batch)
+                    self._process(batch, abandoned)
             slot.done(frames)
 
-    def _process(self, batch: list[Job]) -> None:
+    def _process(self, batch: list[Job], abandoned: Event) -> None:
         try:
             predictions = self._predict(batch)
         except Exception as error:  # a bug or a full GPU must not end the stream, and is said aloud
@@ -81,11 +84,14 @@ class Worker:
             self._complaints.warn(f'{len(batch)} images in one batch failed, so each is predicted alone: {error}')
         else:
             for job, prediction in zip(batch, predictions, strict=True):
-                _finish(job, prediction)
+                if abandoned.is_set():
+                    job.stream.skip()
+                else:
+                    _finish(job, prediction)
             return
         # Only here, since the traceback keeps what the batch has on the GPU.
         for job in batch:
-            self._process([job])
+            self._process([job], abandoned)
 
     def _predict(self, batch: list[Job]) -> list[Prediction] | list[None]:
         images, first = [job.image for job in batch], batch[0]

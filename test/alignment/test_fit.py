@@ -52,6 +52,29 @@ def test_what_a_fit_explains_tells_what_the_disparity_knows_from_what_it_does_no
     assert fit_scale_shift(shuffled, depth, shift=0.0, max_scale_sigma=np.inf).explained < 0.2
 
 
+@pytest.mark.parametrize('wall', [0.5, 0.6, 0.7])
+@pytest.mark.parametrize('wrong', [0.05, 0.1])
+@pytest.mark.parametrize('seed', range(4))
+def test_a_wall_that_is_most_of_what_is_seen_does_not_outvote_what_is_near(wall, wrong, seed):
+    """A sensor beside the camera sees past the edges of near things. Any line through the wall explains the wall."""
+    random = np.random.default_rng(seed)
+    inverse = np.where(random.random(1000) < wall, 0.3, random.uniform(0.1, 1.0, 1000))
+    disparity = (inverse * (1.0 + 0.02 * random.standard_normal(1000)) - SHIFT) / SCALE
+    depth = (1.0 + 0.01 * random.standard_normal(1000)) / inverse
+    behind = random.choice(np.flatnonzero(inverse > 0.45), int(wrong * 1000), replace=False)
+    depth[behind] = random.uniform(3.0, 6.0, behind.size)
+    fitted = fit_scale_shift(disparity, depth)
+    assert fitted.depth(np.float32((1.0 - SHIFT) / SCALE)) == pytest.approx(1.0, rel=0.03)
+
+
+def test_few_samples_know_how_little_they_know():
+    """Of 100 fits of the fewest samples hardly any is farther off at a metre than three times what it says."""
+    one_metre = np.float32((1.0 - SHIFT) / SCALE)
+    fits = [fit_scale_shift(*evidence(20, noise=0.05, seed=seed)) for seed in range(100)]
+    off = [abs(fitted.depth(one_metre) - 1.0) / fitted.sigma(one_metre) for fitted in fits]
+    assert np.mean(np.array(off) > 3.0) < 0.05
+
+
 def test_an_affine_change_of_the_disparity_changes_no_depth():
     disparity, depth = evidence(500, noise=0.02, outliers=0.2)
     before = fit_scale_shift(disparity, depth).depth(disparity)
@@ -90,8 +113,8 @@ def test_samples_without_weight_count_for_nothing():
 
 
 def test_too_few_samples_are_refused_with_the_numbers():
-    with pytest.raises(TooFewSamplesError, match='2 usable depth samples, at least 3'):
-        fit_scale_shift([1.0, 2.0], [1.0, 0.5])
+    with pytest.raises(TooFewSamplesError, match='19 usable depth samples, at least 20'):
+        fit_scale_shift(*evidence(19))
     with pytest.raises(TooFewSamplesError, match='10 usable depth samples, at least 50'):
         fit_scale_shift(*evidence(10), min_samples=50)
 

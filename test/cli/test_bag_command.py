@@ -261,6 +261,15 @@ def test_without_a_usable_camera_info_there_is_depth_but_no_cloud(run, drive, tm
         assert words in last_line(capsys)
 
 
+def test_depth_in_another_geometry_is_left_out_once_frames_are_rectified(run, drive, tmp_path, capsys):
+    lens = (-0.2, 0.05, 0.0, 0.0, 0.0)
+    messages = [*drive(d=lens)[:3], *drive(d=lens, width=32)[3:]]
+    assert run('bag', record(tmp_path / 'in', messages), '--output', tmp_path / 'out', *METRES) == 0
+    found = read(tmp_path / 'out')
+    assert 0 < len(found['/camera/depth/image_rect']) == len(found['/camera/depth/camera_info']) < 3
+    assert 'without depth, which would not be rectified' in capsys.readouterr().err
+
+
 def test_one_camera_info_logged_late_serves_all_frames(run, drive, tmp_path):
     messages = [item for item in drive() if 'camera_info' not in item[0]]
     messages.append(('/calibration', stamp_ns(50), camera_info(50)))
@@ -325,6 +334,11 @@ def test_an_output_is_replaced_only_when_asked_and_only_if_it_is_a_bag(run, driv
     assert 'is not a bag' in last_line(capsys)
     assert run('bag', bag, '--output', bag, '--overwrite') == 2
     assert 'is the input' in last_line(capsys)
+    # One file of a recording of several is not the whole of it.
+    part = next(bag.glob('*.db3'), None) or next(bag.glob('*.mcap'))
+    assert run('bag', part, '--output', bag, '--overwrite') == 2
+    assert 'holds it' in last_line(capsys)
+    assert part.exists()
     assert run('bag', bag, '--output', tmp_path / 'out') == 0
     assert run('bag', bag, '--output', tmp_path / 'out', *METRES) == 1
     assert '--overwrite' in last_line(capsys)

@@ -211,6 +211,49 @@ def test_without_a_transform_there_are_no_metres_and_the_frames_are_named(run_no
     assert not client.received['depth/image_rect']
 
 
+@pytest.mark.parametrize('source', ['depth', 'fixed'])
+def test_metres_that_nobody_renews_are_said_to_have_ended(run_node, source):
+    """Where frames cease there is none to say so; what is constant does not age."""
+    settings = {'alignment.source': source, 'alignment.max_age_s': 0.5, 'alignment.fixed.scale': 1.0}
+    _, client = run_node(METRIC_TOPICS, **settings, **ALL)
+    truth, image = see(client)
+    evidence = truth if source == 'depth' else None
+    until_metres(client, lambda: client.send(image, reference=evidence))
+    said = listen_late(client)
+    assert client.wait_for(lambda: said, 'latched message')[-1].status[0].level != DiagnosticStatus.ERROR
+
+    def last():
+        (status,) = said[-1].status
+        return status
+
+    if source == 'depth':
+        client.wait_for(lambda: last().level == DiagnosticStatus.ERROR, 'word of the end')
+        assert 'no metres: no frame has been worked on for' in last().message
+        assert 'scale' not in values_of(last())
+        assert client.status('alignment').level == DiagnosticStatus.ERROR
+        until_metres(client, lambda: client.send(image, reference=truth))
+        client.wait_for(lambda: 'scale' in values_of(last()), 'metres')
+    else:
+        time.sleep(1.5)
+        assert 'scale' in values_of(last())
+    assert client.call('/depth_node/enable', SetBool, data=False).success
+    client.wait_for(lambda: last().message == 'disabled by ~/enable', 'word of ~/enable')
+    assert 'scale' not in values_of(last())
+    assert client.status('alignment').message == 'disabled by ~/enable'
+
+
+def test_another_pose_of_the_sensor_begins_anew(run_node):
+    settings = {'alignment.source': 'points', 'alignment.extrinsics': BESIDE, 'alignment.points.occlusion': 0.0, **ALL}
+    node, client = run_node(METRIC_TOPICS, evidence_type=PointCloud2, **settings)
+    truth, image = see(client)
+    points = as_seen_from_beside(seen_points(truth, camera_info())[::7])
+    until_metres(client, lambda: client.send(image, info=camera_info(), reference=cloud_of(points, 'lidar')))
+    moved = [0.3, *BESIDE[1:]]
+    assert node.set_parameters(parameters(**{'alignment.extrinsics': moved}))[0].successful
+    client.answer('depth/image_color', client.send(image, info=camera_info()))
+    assert values_of(client.status('alignment'))['fits'] == '0'
+
+
 def test_limits_may_change_without_losing_the_fit(run_node, capfd):
     node, client = run_node(METRIC_TOPICS, **{'alignment.source': 'depth'}, **ALL)
     truth, image = see(client)

@@ -296,6 +296,7 @@ def test_parameters_that_do_not_go_together_are_refused_with_the_reason(run_node
         ('alignment.extrinsics', [1.0] + [0.0] * 6, 'quaternion'),
         ('alignment.extrinsics', [float('nan')] + [0.0] * 5 + [1.0], 'finite'),
         ('alignment.min_samples', 6000, 'alignment.depth.max_samples'),
+        ('alignment.min_samples', 19, 'range'),
         ('model', 'v2-large', 'read-only'),
         ('points.stride', 0, 'range'),
         ('points.voxel_m', 1e-9, 'at least'),
@@ -378,6 +379,32 @@ def test_a_stop_that_fails_gives_back_the_rest(run_node, monkeypatch, capfd):
     client.wait_for(lambda: client.images.get_subscription_count() == 0, 'end of the subscription')
     monkeypatch.undo()
     assert node.start()
+
+
+def test_a_frame_that_outlives_its_activation_is_not_published(run_node, monkeypatch, capfd):
+    """Else it would come half a minute late, and between the parts of a frame of now."""
+    node, client = run_node(['relative/image'])
+    predict, started, go_on = node._estimator.predict, threading.Event(), threading.Event()
+
+    def stuck(*args, **kwargs):
+        started.set()
+        assert go_on.wait(20.0)
+        return predict(*args, **kwargs)
+
+    monkeypatch.setattr(worker, '_JOIN_S', 0.2)
+    monkeypatch.setattr(node._estimator, 'predict', stuck)
+    old = client.send(picture())
+    assert started.wait(20.0)
+    (thread,) = node._worker._threads
+    node.trigger_deactivate()
+    assert 'did not finish its frame' in capfd.readouterr().err
+    monkeypatch.setattr(node._estimator, 'predict', predict)
+    node.trigger_activate()
+    go_on.set()
+    thread.join(20.0)
+    client.wait_for(lambda: client.images.get_subscription_count() == 1, 'subscription')
+    client.answer('relative/image', client.send(picture()))
+    assert old not in [message.header.stamp for message in client.received['relative/image']]
 
 
 def test_a_transition_that_does_not_fit_is_refused_and_work_goes_on(run_node, monkeypatch):

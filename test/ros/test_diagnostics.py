@@ -150,6 +150,7 @@ OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticS
         (AlignmentReport('depth', False, True, ALIGNED), STALE, 'not active'),
         (AlignmentReport('depth', True, True, ALIGNED, idle=True), OK, 'idle: nobody subscribes'),
         (AlignmentReport('depth', True, True, AlignmentState(None), idle=True), OK, 'idle: nobody subscribes'),
+        (AlignmentReport('depth', True, True, ALIGNED, enabled=False), OK, 'disabled by ~/enable'),
     ],
 )
 def test_the_level_says_whether_metres_can_be_trusted(report, level, text):
@@ -157,7 +158,8 @@ def test_the_level_says_whether_metres_can_be_trusted(report, level, text):
         assert status.level == level
         assert text in status.message
     # Numbers are there just when they hold.
-    numbers = report.active and report.used and not report.idle and report.state.current is not None
+    works = report.active and report.enabled and report.used and not report.idle
+    numbers = works and report.state.current is not None
     assert ('scale' in values_of(report.exact_status('alignment'))) == numbers
 
 

@@ -68,7 +68,11 @@ class FrameReader:
         self._filters = {topic: FrameFilter(settings) for topic in plan.images}
         self._counts: Counter[str] = Counter()
         self._cameras = {topic: self._open_camera(topic) for topic in plan.images}
-        self._topic_of_info = {info: topic for topic, info in plan.images.items() if info}
+        # A raw topic and a rectified one, colour and grey: several may have one calibration.
+        self._topics_of_info: dict[str, list[str]] = {}
+        for topic, info in plan.images.items():
+            if info:
+                self._topics_of_info.setdefault(info, []).append(topic)
         self.problems: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[Frame]:
@@ -90,7 +94,7 @@ class FrameReader:
         """The messages of images, each once everything of its moment has been read."""
         waiting: deque[Message] = deque()
         tf = {_TF} if self._bag.topics.get(_TF) == TF_MESSAGE else set()
-        topics = {*self._plan.images, *self._topic_of_info, *self._metric.topics, *tf}
+        topics = {*self._plan.images, *self._topics_of_info, *self._metric.topics, *tf}
         for message in self._bag.messages(topics):
             while waiting and message.time_ns > waiting[0].time_ns + self._look_ahead_ns:
                 yield waiting.popleft()
@@ -109,8 +113,9 @@ class FrameReader:
         except MessageError as error:
             self.problems[str(error)] += 1
             return
-        if message.topic in self._topic_of_info:
-            self._cameras[self._topic_of_info[message.topic]].add(content)
+        if message.topic in self._topics_of_info:
+            for topic in self._topics_of_info[message.topic]:
+                self._cameras[topic].add(content)
         else:
             self._metric.add(message.topic, message.time_ns, content)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from tqdm import tqdm
@@ -14,7 +14,7 @@ from training.data.shards import TARS
 from training.errors import DataError, RecipeError
 from training.files import Folder
 from training.ingest.contact_sheet import KEPT, Example, draw_contact_sheet
-from training.ingest.discovery import find_bags
+from training.ingest.discovery import BagFile, find_bags
 from training.ingest.images import plan_images
 from training.ingest.settings import Settings
 from training.ingest.splitting import SPLITS
@@ -23,7 +23,7 @@ from training.ingest.units import Unit, number_units
 from training.ingest.workers import process_units
 from training.run import Run
 
-__all__ = ['Settings', 'run']
+__all__ = ['Settings', 'bag_inputs', 'run']
 
 CONTACT_SHEET = 'contact_sheet.jpg'
 _logger = logging.getLogger(__name__)
@@ -46,11 +46,11 @@ def run(settings: Settings) -> dict[str, Any]:
         raise RecipeError('ingest: name bags=[PATH, ...], or images')
     bags = find_bags(settings.bags)
     plans, fingerprints = plan_images(settings)
-    inputs = {bag.name: bag.fingerprint for bag in bags}
-    inputs |= {f'images-{number}': value for number, value in enumerate(fingerprints)}
-    new_run = Run('ingest', settings, inputs, settings.output, writes=TARS)
     # Before the run begins, so that a topic that is not there leaves no output folder to be in the way.
     of_bags, unreadable = plan_bags(bags, settings)
+    inputs = bag_inputs(bags, unreadable)
+    inputs |= {f'images-{number}': value for number, value in enumerate(fingerprints)}
+    new_run = Run('ingest', settings, inputs, settings.output, writes=TARS)
     units = number_units(of_bags, plans, settings)
     if not units:
         raise DataError(f'no bag can be read: {"; ".join(unreadable.values())}')
@@ -67,6 +67,11 @@ def run(settings: Settings) -> dict[str, Any]:
             run.note()  # for the seconds
             run.finish(**facts, images_per_second=round(facts['images'] / max(run.manifest['seconds'], 1e-3), 2))
         return run.manifest
+
+
+def bag_inputs(bags: Iterable[BagFile], unreadable: Container[str]) -> dict[str, str]:
+    """What a run with these bags depends on, by name: one that was mended is another, of the same messages."""
+    return {bag.name: bag.fingerprint + (' unreadable' if bag.name in unreadable else '') for bag in bags}
 
 
 def _process(units: Sequence[Unit], settings: Settings, folder: Folder) -> list[dict[str, Any]]:

@@ -42,6 +42,8 @@ class Settings(TrainSettings):
         super().__post_init__()
         self._check(lambda value: value >= 0, 'at least 0', 'canonical_focal_px')
         self._check(lambda value: 0 <= value <= 1, 'in [0, 1]', 'silog_lambda', 'flip')
+        if self.sizes and self.canonical_focal_px:
+            raise ValueError('with sizes the network sees images with several focal lengths: canonical_focal_px is one')
         if not 0 < self.min_depth < self.max_depth:
             raise ValueError(f'expected 0 < min_depth < max_depth in metres, got {self.min_depth} and {self.max_depth}')
 

@@ -27,6 +27,7 @@ from training.files import Folder
 from training.ingest.discovery import find_bags
 from training.ingest.metric_depth import OTHER_TIME
 from training.ingest.splitting import HELD_OUT, TRAIN
+from training.ingest.topics import plan_bags
 from training.recipe import check_left_out, free
 from training.retrain_report import Verdict, unknown, write_report
 from training.run import Run
@@ -89,7 +90,9 @@ def run(settings: Settings) -> dict[str, Any]:
         DataError, TrainingError, OSError: as the stages. What is done stays, and the same command goes on from there.
     """
     _check(settings)
-    inputs = {f'bag {bag.name}': bag.fingerprint for bag in find_bags(settings.bags)}
+    bags = find_bags(settings.bags)
+    _, unreadable = plan_bags(bags, settings.ingest)
+    inputs = {f'bag {name}': value for name, value in ingest.bag_inputs(bags, unreadable).items()}
     with Run('retrain', settings, inputs, settings.output) as current:
         if not current.finished:
             _run(settings, current)

@@ -117,6 +117,9 @@ def prepare(settings: Settings) -> Task:
 def _check_labelled(settings: Settings) -> None:
     if bool(settings.labelled) != bool(settings.labelled_per_batch):
         raise RecipeError('labelled data and labelled_per_batch go together: give both, or neither')
+    idle = [name for name in ('edge_weight', 'strong_labelled') if getattr(settings, name) and not settings.labelled]
+    if idle:
+        raise RecipeError(f'{" and ".join(idle)}: of labelled data, and there is none')
 
 
 def _streams(settings: Settings, multiple: int) -> list[Stream]:

@@ -17,7 +17,7 @@ from bag_messages import (
 from rosbags.rosbag2 import StoragePlugin
 
 from training.data import ShardDataset
-from training.errors import DataError
+from training.errors import DataError, MismatchError
 from training.stages import ingest
 
 HEIGHT, WIDTH = 240, 320
@@ -381,6 +381,42 @@ def test_a_topic_that_is_not_there_is_an_error_that_names_those_that_are(two_bag
     broken.write_bytes(b'no bag')
     manifest = ingest.run(settings([two_bags[0], broken], tmp_path / 'out', depth_topics=['/dpeth']))
     assert 'broken' in ''.join(manifest['unreadable'])
+
+
+def test_a_bag_that_was_mended_since_makes_another_run(tmp_path):
+    """Its messages are the same; but what is there already is without it, and numbered without it."""
+    monday = drive(tmp_path / 'monday')
+    tuesday = drive(tmp_path / 'tuesday', 100)
+    metadata = monday / 'metadata.yaml'
+    whole = metadata.read_text()
+    metadata.write_text('')
+    chosen = settings([monday, tuesday], tmp_path / 'out')
+    first = ingest.run(chosen)
+    assert list(first['unreadable']) == ['monday']
+    assert ingest.run(chosen)['ended'] == first['ended']
+    metadata.write_text(whole)
+    with pytest.raises(MismatchError, match='monday'):
+        ingest.run(chosen)
+    assert ingest.run(settings([monday, tuesday], tmp_path / 'again'))['frames'] == 2 * FRAMES
+
+
+def test_topics_that_share_a_calibration_all_follow_it(tmp_path):
+    half, zoomed = FRAMES // 2, [1.3 * K[0], 0.0, 160.0, 0.0, 1.3 * K[4], 120.0, 0.0, 0.0, 1.0]
+    messages = []
+    for index in range(FRAMES):
+        messages.append(
+            ('/camera/camera_info', index, camera_info(index, (HEIGHT, WIDTH), K if index < half else zoomed))
+        )
+        messages += [(f'/camera/{name}', index, raw(index, picture(index))) for name in ('image_color', 'image_mono')]
+    bag = write_bag(tmp_path / 'bag', messages)
+    ingest.run(settings([bag], tmp_path / 'out', held_out_fraction=0.0))
+    dataset = ShardDataset(tmp_path / 'out')
+    seen = {
+        (meta['topic'], meta['sequence']): meta['K'][0][0] for meta in (dataset[i].meta for i in range(len(dataset)))
+    }
+    for topic in ('/camera/image_color', '/camera/image_mono'):
+        assert seen[topic, half - 2] == pytest.approx(K[0])
+        assert seen[topic, FRAMES - 1] == pytest.approx(zoomed[0])
 
 
 def test_a_path_without_a_bag_is_an_error(tmp_path):

@@ -62,6 +62,7 @@ def test_depth_out_of_range_is_unknown(small_shards, relative, tmp_path):
         ({'max_depth': 0.0}, 'max_depth'),
         ({'silog_lambda': 2.0}, 'silog_lambda'),
         ({'canonical_focal_px': -1.0}, 'canonical_focal_px'),
+        ({'canonical_focal_px': 500.0, 'sizes': [[64, 64], [32, 32]]}, 'several focal lengths'),
     ],
 )
 def test_values_out_of_range_are_refused(small_shards, relative, tmp_path, changes, said):

@@ -102,6 +102,9 @@ def test_what_does_not_go_together_is_refused(small_shards, tmp_path):
     shards, labels = small_shards
     with pytest.raises(RecipeError, match='labelled_per_batch'):
         student.prepare(settings_of(shards, labels, tmp_path, labelled_per_batch=1))
+    for changes in ({'edge_weight': 4.0}, {'strong_labelled': True}):
+        with pytest.raises(RecipeError, match=f'{next(iter(changes))}: of labelled data'):
+            student.prepare(settings_of(shards, labels, tmp_path, **changes))
     with pytest.raises(RecipeError, match='pairs'):
         student.run(settings_of(shards, labels, tmp_path / 'odd', batch_size=3))
     with pytest.raises(DataError, match='no shards'):
