@@ -83,7 +83,8 @@ class View:
     stamp_ns, frame_id: of the image. camera: the geometry of the values, None while it is not known.
     transforms: where other frames are. network_size: (height, width) of what the network saw, None if unknown.
     canonical_focal_px: the focal length that a metric model assumes, in pixels of what it saw, None if unknown.
-    image: the picture itself, uint8 RGB (h, w, 3) of the same field of view, None if it is not at hand.
+    image: the picture itself, uint8 RGB (h, w, 3) of the same field of view, None if it is not at hand. image_size: its
+    (height, width), None if unknown; the values may be fewer, and camera is theirs.
     max_depth_m: the largest depth that a metric model can say, None if unknown.
     stabilised_by: gain and offset that the stabilizer has applied to what the model predicts, as disparity.
     """
@@ -99,6 +100,7 @@ class View:
     image: np.ndarray | None = None
     max_depth_m: float | None = None
     stabilised_by: tuple[float, float] = (1.0, 0.0)
+    image_size: tuple[int, int] | None = None
 
     @cached_property
     def disparity(self) -> np.ndarray:

@@ -101,6 +101,7 @@ def make_view(
         estimator.canonical_focal_px,
         image,
         estimator.max_depth_m,
+        image_size=image.shape[:2],
     )
 
 

@@ -30,7 +30,8 @@ _FOREIGN_LAYOUTS = {
     'backbone.embeddings.': 'the Hugging Face transformers export; take the .pth file of the same model instead',
     'core.core.': 'a V1 metric (ZoeDepth) model, which is not supported; use v2-*-indoor or v2-*-outdoor',
     'encoder.vit.': 'saved by this package without its metadata; save it with checkpoints.save()',
-    'encoder.levels.': 'a convolutional network of this package, another one or as another version has it',
+    'encoder.levels.': 'a convolutional network of this package, another one or as another version has it; run it with '
+    'that version, or train it again',
     'blocks.': 'a bare DINOv2 encoder without a depth head',
 }
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from depth_anything_ros.estimation import DepthEstimator
 
 _WINDOW_S = 5.0
-_LOSS_ADVICE = 'let driver and node both use config/fastdds.xml (README, Troubleshooting)'
+LOSS_ADVICE = 'let driver and node both use config/fastdds.xml (README, Troubleshooting)'
+"""What to do where messages are lost in transport."""
 _IDLE = 'idle: nobody subscribes'
 _DISABLED = 'disabled by ~/enable'
 
@@ -125,11 +126,11 @@ class FrameStatistics:
         input_age_s = self._age_s('received')
         hangs = self._waiting_since is not None and monotonic() - self._waiting_since > _WINDOW_S
         checks = (
-            (losing and input_age_s > _WINDOW_S, _ERROR, f'every image is lost in transport: {_LOSS_ADVICE}'),
+            (losing and input_age_s > _WINDOW_S, _ERROR, f'every image is lost in transport: {LOSS_ADVICE}'),
             (input_age_s == np.inf, _WARN, 'no image has arrived yet'),
             (input_age_s > _WINDOW_S, _ERROR, f'no image for {input_age_s:.0f} s'),
             (self._age_s('rejected', 'failed') < _WINDOW_S, _ERROR, f'frames are rejected: {self._last_rejection}'),
-            (losing, _WARN, f'{self._rate_hz():.1f} Hz; images are lost in transport: {_LOSS_ADVICE}'),
+            (losing, _WARN, f'{self._rate_hz():.1f} Hz; images are lost in transport: {LOSS_ADVICE}'),
             (hangs, _WARN, 'images arrive, but none has been finished for seconds'),
             (
                 self._age_s('withheld') < _WINDOW_S,

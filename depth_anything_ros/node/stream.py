@@ -19,7 +19,7 @@ from depth_anything_ros.alignment import Aligner, View
 from depth_anything_ros.geometry import Camera, CameraInfoError, Cameras
 from depth_anything_ros.messages import ImageError, compressed_to_rgb, names_rectified_images, stamp_ns, to_rgb
 from depth_anything_ros.node.alignment_topic import AlignmentTopic
-from depth_anything_ros.node.diagnostics import AlignmentReport, FrameStatistics, camera_status
+from depth_anything_ros.node.diagnostics import LOSS_ADVICE, AlignmentReport, FrameStatistics, camera_status
 from depth_anything_ros.node.inputs import Subscriptions, image_topics, message_type
 from depth_anything_ros.node.latest import Latest
 from depth_anything_ros.node.logs import Complaints
@@ -95,6 +95,7 @@ class Stream:
         self._last_frame = 0, ''  # stamp in nanoseconds, frame_id
         self._image_inputs, self._evidence_inputs = Subscriptions(node), Subscriptions(node)
         self._deafness = ''  # why there is no subscription to the evidence
+        self._evidence_lost = 0
         self._slot: Latest[Stream, Frame] | None = None
         self._aligner = self._new_aligner()
         node.create_service(Trigger, f'~/{self._prefix}realign', self._on_realign)
@@ -182,9 +183,12 @@ class Stream:
 
     def _subscribe_evidence(self) -> None:
         self._evidence_inputs.destroy()
+        self._evidence_lost = 0
         for name, kind in self._evidence_topics().items():
             topic = self._named(name)
-            self._evidence_inputs.add(message_type(kind), topic, partial(self._on_evidence, name))
+            self._evidence_inputs.add(
+                message_type(kind), topic, partial(self._on_evidence, name), self._on_evidence_lost
+            )
             self._node.get_logger().info(
                 f'{self._about}metres from {self._node.resolve_topic_name(topic)} ({kind}), '
                 f'alignment.source {self._settings.alignment_source}'
@@ -237,6 +241,10 @@ class Stream:
         refusal = self._aligner.add_message(topic, message)
         if refusal:
             self._complaints.warn(f'evidence refused: {refusal}')
+
+    def _on_evidence_lost(self, event) -> None:
+        self._evidence_lost += event.total_count_change
+        self._complaints.warn(f'evidence is lost in transport: {LOSS_ADVICE}')
 
     def _on_realign(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self._alignment_is_used()
@@ -337,6 +345,7 @@ class Stream:
             self._model.canonical_focal_px,
             job.image,
             self._model.max_depth_m,
+            image_size=job.image.shape[:2],
         )
 
     def _find_camera(self, job: Job, prediction: Prediction) -> Camera | None:
@@ -406,6 +415,9 @@ class Stream:
             state = replace(state, current=None, problem=stillness)
         if self._deafness:
             state = replace(state, problem=self._deafness)
+        elif self._evidence_lost and state.current is None:
+            lost = f'{self._evidence_lost} messages of evidence were lost in transport: {LOSS_ADVICE}'
+            state = replace(state, problem=f'{state.problem or "no evidence yet"}; {lost}')
         return AlignmentReport(
             self._settings.alignment_source,
             self._slot is not None,

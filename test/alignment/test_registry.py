@@ -155,7 +155,8 @@ def test_the_example_of_the_readme_makes_metres(install, make_header):
     # A tag of 0.16 m at 1 / disparity metres, through a lens of 50 pixels.
     edges = 50.0 * 0.16 * disparity[v, u]
     fields = [SimpleNamespace(name=axis, offset=4 * i, datatype=7, count=1) for i, axis in enumerate('xyz')]
-    data = np.stack([u, v, edges], axis=1).astype('<f4').tobytes()
+    # The image is twice as large as what is predicted.
+    data = (2.0 * np.stack([u, v, edges], axis=1)).astype('<f4').tobytes()
     tags = SimpleNamespace(
         header=make_header(0),
         height=1,
@@ -169,7 +170,8 @@ def test_the_example_of_the_readme_makes_metres(install, make_header):
     )
     aligner = Aligner(make_source(name))
     assert aligner.add_message('tags', tags) is None
-    frame = aligner.align(View(disparity, camera=CameraModel(40, 30, 50.0, 50.0, 19.5, 14.5)))
+    camera = CameraModel(40, 30, 50.0, 50.0, 19.5, 14.5)
+    frame = aligner.align(View(disparity, camera=camera, image_size=(60, 80)))
     np.testing.assert_allclose(frame.depth, 1.0 / disparity, rtol=1e-3)
     empty = SimpleNamespace(**{**vars(tags), 'width': 0, 'row_step': 0, 'data': b''})
     assert aligner.add_message('tags', empty) == 'tags: no tag is in view'

@@ -4,6 +4,7 @@ import math
 import textwrap
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -240,6 +241,22 @@ def test_metres_that_nobody_renews_are_said_to_have_ended(run_node, source):
     client.wait_for(lambda: last().message == 'disabled by ~/enable', 'word of ~/enable')
     assert 'scale' not in values_of(last())
     assert client.status('alignment').message == 'disabled by ~/enable'
+
+
+def test_evidence_that_is_lost_in_transport_is_named_where_there_are_no_metres(run_node):
+    """A cloud of megabytes comes in fragments, of which best effort needs every one."""
+    node, client = run_node(METRIC_TOPICS, evidence_type=PointCloud2, **{'alignment.source': 'points'})
+    _, image = see(client)
+    (listening,) = [one for one in node.subscriptions if one.topic_name == '/scale_reference']
+    (tell,) = [one.callback for one in listening.event_handlers if 'LOST' in str(one.event_type)]
+    tell(SimpleNamespace(total_count=3, total_count_change=3))
+    client.answer('relative/image', client.send(image, info=camera_info()))
+    status = client.status('alignment')
+    assert status.level == DiagnosticStatus.ERROR
+    assert (
+        '3 messages of evidence were lost in transport: let driver and node both use config/fastdds.xml'
+        in status.message
+    )
 
 
 def test_another_pose_of_the_sensor_begins_anew(run_node):
