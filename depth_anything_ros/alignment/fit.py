@@ -118,8 +118,9 @@ def _survey(d, q, w, held: float | None) -> tuple[_Line, tuple[float, float], fl
     noise = np.sqrt(q**2 + typical**2)
     if held is None:
         _check_spread(d)
-        judges = _over_the_range(d)
-        start, sigma = _least_quantile(d, q, noise, judges)
+        order = np.argsort(d, kind='stable')
+        judges = _over_the_range(d, order)
+        start, sigma = _least_quantile(d, q, noise, order, judges)
     else:
         start, sigma = _least_quantile_scale(d, q, noise, held)
     line, sigma = _refine(d, q, w, noise, start, sigma, _TUKEY, held=held)
@@ -151,11 +152,12 @@ def _check_spread(d: np.ndarray) -> None:
         )
 
 
-def _least_quantile(d: np.ndarray, q: np.ndarray, noise: np.ndarray, judges: np.ndarray) -> tuple[_Line, float]:
+def _least_quantile(
+    d: np.ndarray, q: np.ndarray, noise: np.ndarray, order: np.ndarray, judges: np.ndarray
+) -> tuple[_Line, float]:
     """The line through two samples with the least quantile of |residual|, and the standard deviation it implies."""
     random = np.random.default_rng(0)
     # One sample from the lower and one from the upper half by disparity: a long base, little noise in the slope.
-    order = np.argsort(d, kind='stable')
     half = d.size // 2
     low = order[random.integers(0, half, _HYPOTHESES)]
     high = order[random.integers(half, d.size, _HYPOTHESES)]
@@ -180,23 +182,21 @@ def _least_quantile_scale(d: np.ndarray, q: np.ndarray, noise: np.ndarray, shift
     if not telling.size:
         raise DegenerateEvidenceError(f'with the shift held at {shift:.4g} 1/m no sample asks for a positive scale')
     order = telling[np.argsort((q[telling] - shift) / d[telling], kind='stable')]
-    chosen = order[np.linspace(0, order.size - 1, min(_HYPOTHESES, order.size)).astype(int)]
+    chosen = order[_spread_evenly(order.size, _HYPOTHESES)]
     scales = (q[chosen] - shift) / d[chosen]
-    return _best(d, q, noise, scales, np.full_like(scales, shift), _spread_evenly(d.size))
+    return _best(d, q, noise, scales, np.full_like(scales, shift), _spread_evenly(d.size, _JUDGES))
 
 
-def _over_the_range(d: np.ndarray) -> np.ndarray:
+def _over_the_range(d: np.ndarray, order: np.ndarray) -> np.ndarray:
     """Indices of judges, as many of each step of the disparity's range as it has, up to a step's share of them."""
-    order = np.argsort(d, kind='stable')
     low, high = _quantile(d, 0.02), _quantile(d, 0.98)
     edges = np.searchsorted(d[order], np.linspace(low, high, _STEPS + 1)[1:-1])
     steps = np.split(order, edges)
-    share = _JUDGES // _STEPS
-    return np.concatenate([step[np.linspace(0, step.size - 1, min(share, step.size)).astype(int)] for step in steps])
+    return np.concatenate([step[_spread_evenly(step.size, _JUDGES // _STEPS)] for step in steps])
 
 
-def _spread_evenly(n: int) -> np.ndarray:
-    return np.linspace(0, n - 1, min(_JUDGES, n)).astype(int)
+def _spread_evenly(n: int, most: int) -> np.ndarray:
+    return np.linspace(0, n - 1, min(most, n)).astype(int)
 
 
 def _best(d, q, noise, scales, shifts, judge) -> tuple[_Line, float]:
