@@ -14,6 +14,7 @@ from training.data.batch import StreamBatch
 from training.losses import (
     affine_invariant_loss,
     correlation_loss,
+    cutmix_gradient_matching_loss,
     cutmix_loss,
     feature_alignment_loss,
     gradient_matching_loss,
@@ -196,23 +197,12 @@ def mixed_affine_invariant(prediction: Tensor, batch: StreamBatch, trim: float) 
 
 
 def mixed_gradient_matching(prediction: Tensor, batch: StreamBatch) -> Tensor:
-    """Gradient matching of images that may be mixed by CutMix.
-
-    As the affine-invariant loss there: in each region apart, weighted by its area. No difference across the border of
-    the box counts, where the target jumps from one image to another.
-    """
+    """Gradient matching of images that may be mixed by CutMix: cutmix_gradient_matching_loss if they may."""
     if batch.box is None:
         return gradient_matching_loss(prediction, batch.target, batch.mask)
-    areas = batch.box.flatten(1).float().mean(1)
-    losses = []
-    # Image by image, since the areas differ and the loss is the mean over the images that it gets.
-    for index, area in enumerate(areas.unbind()):
-        one = slice(index, index + 1)
-        box = batch.box[one]
-        inside = gradient_matching_loss(prediction[one], batch.other_target[one], batch.other_mask[one] & box)
-        outside = gradient_matching_loss(prediction[one], batch.target[one], batch.mask[one] & ~box)
-        losses.append(area * inside + (1 - area) * outside)
-    return torch.stack(losses).mean()
+    return cutmix_gradient_matching_loss(
+        prediction, batch.other_target, batch.target, batch.box, batch.other_mask, batch.mask
+    )
 
 
 def _patches(features: Tensor) -> Tensor:
