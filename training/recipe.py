@@ -54,7 +54,7 @@ def read_recipe(kind: type[Settings], path: str | os.PathLike[str] | None, overr
 
 
 def check_left_out(settings: Any, filled: Mapping[str, Sequence[str]], by: str) -> None:
-    """Check that settings of stages within others are at their empty default, because something else fills them.
+    """Check that settings of stages within others are at their default, because something else fills them.
 
     Args:
         settings: the outer ones.
@@ -65,8 +65,10 @@ def check_left_out(settings: Any, filled: Mapping[str, Sequence[str]], by: str) 
         ValueError: one is given.
     """
     for stage, names in filled.items():
+        given = getattr(settings, stage)
+        default = type(given)()
         for name in names:
-            if getattr(getattr(settings, stage), name):
+            if getattr(given, name) != getattr(default, name):
                 raise ValueError(f'{stage}.{name} is filled by {by}')
 
 

@@ -117,7 +117,7 @@ def _sort_metadata(path: Path) -> None:
 
 
 def _first_bytes(path: Path) -> bytes:
-    if path.is_dir():
+    if os.path.isdir(path):  # Path's raises where a folder above may not be entered
         raise CheckpointNotFoundError(f'{path} is a folder, expected a file of weights; name the file in it')
     try:
         with path.open('rb') as file:
@@ -147,8 +147,9 @@ def _read_safetensors(path: Path) -> CheckpointFile:
 
 def _read_torch(path: Path, mapped: bool) -> Mapping[str, object]:
     try:
-        # Mapped, a large model is in memory once and not twice while it is copied into the network.
-        content = torch.load(path, map_location='cpu', weights_only=True, mmap=mapped)
+        # Mapped, a large model is in memory once and not twice while it is copied into the network; of a Path torch 2.1
+        # and 2.2 map none.
+        content = torch.load(str(path), map_location='cpu', weights_only=True, mmap=mapped)
     except Exception as error:
         raise _damaged(path, error) from error
     if not isinstance(content, Mapping):

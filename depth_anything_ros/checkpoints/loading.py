@@ -19,6 +19,7 @@ from depth_anything_ros.checkpoints.catalogue import (
 )
 from depth_anything_ros.checkpoints.errors import (
     CheckpointMismatchError,
+    CheckpointNotFoundError,
     CheckpointUnavailableError,
     CorruptCheckpointError,
     LicenseNotAcceptedError,
@@ -58,7 +59,7 @@ def load(name: str | None, path: str | Path | None = None, accept_license: bool 
     Raises:
         CheckpointError: one of its subclasses, for each cause one.
     """
-    path = Path(path).expanduser() if path else None
+    path = _expanded(path) if path else None
     if name == UNTRAINED:
         return _untrained(path)
     if not name and path is None:
@@ -81,6 +82,13 @@ def load(name: str | None, path: str | Path | None = None, accept_license: bool 
     model.source = WeightSource(architecture.name, trained=True, checkpoint=path, licence=licence)
     _log.info('%s: loaded %s', architecture.name, path)
     return model
+
+
+def _expanded(path: str | Path) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:  # the home of a user who is not known
+        raise CheckpointNotFoundError(f'cannot read the checkpoint {path}: {error}') from error
 
 
 def checkpoint_folder() -> Path:

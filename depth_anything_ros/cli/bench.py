@@ -47,7 +47,8 @@ def run(args: Namespace) -> int:
         report['unavailable'] += [node for node in nodes if 'reason' in node]
     write_report(report, tables(report), args.json, args.markdown)
     if args.end_to_end and not report['end_to_end']:
-        raise CommandError('; '.join(dict.fromkeys(node['reason'] for node in nodes)))
+        reasons = [case['reason'] for case in report['unavailable']]
+        raise CommandError('; '.join(dict.fromkeys(reasons)) or 'no case of ours, so no node was measured')
     return 0
 
 

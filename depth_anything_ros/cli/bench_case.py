@@ -68,23 +68,35 @@ def main() -> int:
 
 def _serve(case: Case, answers: TextIO) -> None:
     """Answer until the input ends; raises what _unavailable lists."""
-    start = perf_counter()
-    facts, frame = _make(case)
     width, height = case.size
     image = made_up_picture(height, width)
+    start = perf_counter()
+    facts, frame = _make(case, image)
+    facts['start_s'] = perf_counter() - start
     for _ in range(_WARM_UP_FRAMES):
         frame(image)
-    _say(answers, {**facts, 'start_s': perf_counter() - start})
+    _say(answers, facts)
     for line in sys.stdin:
         timed = [frame(image) for _ in range(int(line))]
         _say(answers, {part: [1e3 * times[part] for times in timed] for part in PARTS})
     last_words = memory(facts['device'])
     if facts['device'].startswith('cuda') and not case.reference:
-        from depth_anything_ros.cli.bench_floor import matrix_floor  # noqa: PLC0415 - torch takes seconds
-
         # When the memory has been counted, of which it takes some itself.
-        last_words |= matrix_floor(facts['architecture'], facts['network_size'], facts['device'], facts['precision'])
+        last_words |= _floor(facts)
     _say(answers, last_words)
+
+
+def _floor(facts: dict[str, Any]) -> dict[str, float]:
+    """See matrix_floor; nothing where the GPU has no memory left for it: what was timed is worth telling without."""
+    import torch  # noqa: PLC0415 - it takes seconds
+
+    from depth_anything_ros.cli.bench_floor import matrix_floor  # noqa: PLC0415
+
+    try:
+        return matrix_floor(facts['architecture'], facts['network_size'], facts['device'], facts['precision'])
+    except torch.cuda.OutOfMemoryError as error:
+        print(f'no floor: {error}', file=sys.stderr)
+        return {}
 
 
 def _answers() -> TextIO:
@@ -104,18 +116,18 @@ def _unavailable() -> tuple[type[Exception], ...]:
     return (CommandError, *UNAVAILABLE_ERRORS, ValueError)
 
 
-def _make(case: Case) -> tuple[dict[str, Any], Timed]:
-    """What it is, and what times a frame."""
+def _make(case: Case, image: np.ndarray) -> tuple[dict[str, Any], Timed]:
+    """What it is, and what times a frame, when the first, of this image, is predicted."""
     if case.reference:
         from depth_anything_ros.cli.bench_reference import Reference  # noqa: PLC0415 - optional
 
         reference = Reference(case)
+        reference(image)
         return reference.facts, reference
     from depth_anything_ros.cli.pipeline import make_estimator  # noqa: PLC0415 - torch takes seconds
 
     estimator = make_estimator(Namespace(**asdict(case)), case.backend)
-    width, height = case.size
-    seen = estimator(made_up_picture(height, width)).network_size
+    seen = estimator(image).network_size
     facts = {
         'model': estimator.source.name,
         'architecture': estimator.architecture,

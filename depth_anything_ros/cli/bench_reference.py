@@ -13,6 +13,7 @@ from depth_anything_ros.checkpoints import name_or_default
 from depth_anything_ros.cli.bench_case import Case
 from depth_anything_ros.estimation import BackendUnavailableError
 from depth_anything_ros.estimation.devices import resolve_device
+from depth_anything_ros.estimation.preprocessing import network_size
 from depth_anything_ros.network import ARCHITECTURES, IMAGE_MEAN, IMAGE_STD, Architecture
 
 EAGER, BEST = 'eager', 'best'
@@ -34,16 +35,22 @@ class Reference:
             import transformers  # noqa: PLC0415 - optional
         except ImportError as error:
             raise BackendUnavailableError('the reference is transformers: pip install transformers') from error
-        name = name_or_default(case.model, case.checkpoint).replace('untrained-', 'v2-')
-        architecture = ARCHITECTURES[name]
+        name = (name_or_default(case.model, case.checkpoint) or '').replace('untrained-', 'v2-')
+        architecture = ARCHITECTURES.get(name)
+        if architecture is None:
+            raise BackendUnavailableError(
+                f'the reference needs --model, one of {", ".join(ARCHITECTURES)}, got {name!r}'
+            )
         if architecture.pyramid or architecture.kind != 'disparity':
             raise BackendUnavailableError(f'transformers has no {name}')
         self._device = resolve_device(case.device)
-        side = case.input_size or architecture.input_size
+        width, height = case.size
+        # As ours: its own rule has fewer pixels for many shapes.
+        seen = network_size(height, width, case.input_size or architecture.input_size, _PATCH)
         self._processor = transformers.DPTImageProcessor(
-            size={'height': side, 'width': side},
-            keep_aspect_ratio=True,
-            ensure_multiple_of=_PATCH,
+            size=dict(zip(('height', 'width'), seen, strict=True)),
+            keep_aspect_ratio=False,
+            ensure_multiple_of=1,
             resample=3,
             image_mean=list(IMAGE_MEAN),
             image_std=list(IMAGE_STD),
@@ -53,7 +60,6 @@ class Reference:
         if case.reference == BEST:
             self._dtype = torch.float16 if self._device.type == 'cuda' else torch.bfloat16
             self._network = torch.compile(self._network)
-        width, height = case.size
         pixels = self._pixels(np.zeros((height, width, 3), np.uint8))
         self.facts: dict[str, Any] = {
             'model': name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from math import inf
 from pathlib import Path
 
 from depth_anything_ros.choices import BACKENDS, EXPORT_FORMATS, EXPORT_PRECISIONS, PRECISIONS
@@ -136,11 +137,13 @@ def _add_bench(commands) -> None:
     )
     node = parser.add_argument_group('the node, from the stamp of an image to its depth and cloud')
     node.add_argument('--end-to-end', action='store_true', help='measure it too, for each case; needs ROS')
-    node.add_argument('--rate', type=float, default=30.0, metavar='HZ', help='of a camera (default: %(default)s)')
+    node.add_argument('--rate', type=_above_zero, default=30.0, metavar='HZ', help='of a camera (default: %(default)s)')
     node.add_argument(
         '--cameras', type=_positive, default=1, metavar='N', help='in one node, and then in a node each (default: 1)'
     )
-    node.add_argument('--seconds', type=float, default=20.0, help='measured, for each case (default: %(default)s)')
+    node.add_argument(
+        '--seconds', type=_above_zero, default=20.0, help='measured, for each case (default: %(default)s)'
+    )
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the figures and the machine there')
     parser.add_argument('--markdown', type=Path, metavar='FILE', help='also write the tables there')
 
@@ -327,6 +330,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f'expected a positive integer, got {text}')
+    return value
+
+
+def _above_zero(text: str) -> float:
+    value = float(text)
+    if not 0 < value < inf:
+        raise argparse.ArgumentTypeError(f'expected a finite number above 0, got {text}')
     return value
 
 

@@ -52,6 +52,8 @@ class Artefacts:
             'torch': torch.__version__,
             **versions,
         }
+        # What `has` has read, for who makes use of it next.
+        self._read: tuple[Path, bytes] | None = None
 
     def path(self, shape: tuple[int, ...], precision: str) -> Path:
         """Where the entry is, or would be, for batches of this shape."""
@@ -60,10 +62,17 @@ class Artefacts:
         digest = hashlib.sha256(key.encode()).hexdigest()[:16]
         return cache_folder() / f'{self._name}-{size}-{precision}-{digest}.{self._form}'
 
-    def read_or_make(self, shape: tuple[int, ...], precision: str, make: Callable[[], bytes]) -> bytes:
-        """The entry's content, or what make() gives, which is then the entry's."""
+    def has(self, shape: tuple[int, ...], precision: str) -> bool:
+        """Whether the entry is there and sound."""
         path = self.path(shape, precision)
         content = read(path)
+        self._read = None if content is None else (path, content)
+        return content is not None
+
+    def read_or_make(self, shape: tuple[int, ...], precision: str, make: Callable[[], bytes]) -> bytes:
+        """The entry's content, or what make() gives, which is then the entry's."""
+        path, known, self._read = self.path(shape, precision), self._read, None
+        content = known[1] if known and known[0] == path else read(path)
         if content is None:
             content = make()
             write(path, content)
@@ -121,7 +130,8 @@ def _remove_oldest(folder: Path) -> None:
             with suppress(FileNotFoundError):  # another process was faster
                 ages.append((path.stat().st_mtime, path))
     for _, path in sorted(ages)[:-_MAX_ENTRIES]:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # another user's, in a folder for all: the entry just made counts
+            path.unlink(missing_ok=True)
 
 
 @cache

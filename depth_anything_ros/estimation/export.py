@@ -157,7 +157,11 @@ def openvino_core() -> openvino.Core:
         import openvino  # noqa: F401, PLC0415 - optional
     except ImportError as error:
         raise BackendUnavailableError('OpenVINO is not installed: pip install openvino') from error
-    return _the_core()
+    try:
+        return _the_core()
+    except RuntimeError as error:
+        reason = str(error).strip().rsplit('\n', 1)[-1]
+        raise BackendUnavailableError(f'OpenVINO is installed but does not start: {reason}') from error
 
 
 @cache

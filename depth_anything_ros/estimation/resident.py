@@ -70,8 +70,8 @@ def check_finite(finite: bool, precision: str) -> None:
     """Raise NonFinitePredictionError unless finite: what the network said, computing in this precision."""
     if not finite:
         raise NonFinitePredictionError(
-            f"the network's output has NaN or infinity (precision {precision}): try precision fp32, "
-            'and check the weights'
+            f"the network's output has NaN or infinity (precision {precision}): "
+            f'{"check" if precision == "fp32" else "try precision fp32, and check"} the weights'
         )
 
 

@@ -54,7 +54,7 @@ def _expand(text: str) -> Iterator[Path]:
     matches = [path] if path.exists() else [Path(match) for match in glob.glob(str(path), recursive=True)]
     if not matches:
         raise DataError(f'{text}: no such file or folder, and no bag matches it')
-    bags = [bag for match in matches for bag in _below(match)]
+    bags = [bag for match in matches for bag in _below(match, ())]
     if not bags:
         raise DataError(
             f'{text}: no bag here, expected a rosbag2 folder, a .db3, .mcap or .bag file, or folders of such'
@@ -62,16 +62,25 @@ def _expand(text: str) -> Iterator[Path]:
     return iter(bags)
 
 
-def _below(path: Path) -> Iterator[Path]:
-    """The bags that a path is or contains."""
-    if path.is_file():
-        if path.suffix in _SUFFIXES:
+def _below(path: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    """The bags that a path is or contains. above: the folders on the way to it, into which no link leads back."""
+    try:
+        if path.is_file():
+            if path.suffix in _SUFFIXES:
+                yield path
+            return
+        folder = path.resolve()
+        if not path.is_dir() or folder in above:
+            return
+        if (path / _METADATA).is_file() and _storage(path):
             yield path
-    elif (path / _METADATA).is_file() and _storage(path):
-        yield path
-    else:
-        for inner in sorted(path.iterdir()):
-            yield from _below(inner)
+            return
+        inner = sorted(path.iterdir())
+    except (OSError, RuntimeError) as error:  # links that lead to each other are a RuntimeError before Python 3.13
+        _logger.warning('%s cannot be read, so no bag is looked for there: %s', path, error)
+        return
+    for one in inner:
+        yield from _below(one, (*above, folder))
 
 
 def _storage(folder: Path) -> list[Path]:
@@ -92,7 +101,10 @@ def _names(paths: Iterable[Path]) -> dict[Path, str]:
         used += 1
         tried = {path: '/'.join(parts[path][-used:]) for path in parts if path not in names}
         counts = Counter(tried.values())
-        names |= {path: name for path, name in tried.items() if counts[name] == 1 or used > len(parts[path])}
+        names |= {path: name for path, name in tried.items() if counts[name] == 1}
+        # What _plain makes one of two.
+        same = [path for path in tried if path not in names and used > len(parts[path])]
+        names |= {path: f'{tried[path]}_{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}' for path in same}
     return names
 
 

@@ -42,12 +42,12 @@ class Settings:
     def __post_init__(self) -> None:
         """Check the ranges, and that nothing is given which the run itself fills."""
         filled = {
-            'synthesize': ('output',),
-            'teacher': ('data', 'validation', 'output'),
-            'label': ('shards', 'teacher', 'output'),
-            'student': ('unlabelled', 'labelled', 'validation', 'output'),
+            'synthesize': ('output', 'workers'),
+            'teacher': ('data', 'validation', 'output', 'gradient_weight', 'seed'),
+            'label': ('shards', 'split', 'teacher', 'input_size', 'output'),
+            'student': ('unlabelled', 'labelled', 'validation', 'output', 'strong', 'cutmix', 'trim', 'seed'),
         }
-        check_left_out(self, filled, 'the run: leave it out')
+        check_left_out(self, filled, "the run, some from the run's own settings: leave it out")
         if self.unlabelled_scenes < 1:
             raise ValueError('unlabelled_scenes must be at least 1')
         if min(self.seed, self.pictures, self.processes) < 0:

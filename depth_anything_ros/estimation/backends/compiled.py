@@ -43,6 +43,7 @@ class CompiledBackend:
             if shape not in self._runs:
                 expected = self._reference(batch)
                 if not torch.isfinite(expected).all():
+                    self.precision = 'fp32'
                     return expected  # nothing to be held against; the estimator says what this means
                 make = partial(self._compiler.compile, batch)
                 self._runs[shape] = first_accurate(self.name, self._compiler.precisions, make, batch, expected)
@@ -142,7 +143,10 @@ class AutoBackend:
             self._attend(self._preparation)
         if self._problem:
             return False
-        if not self._live or self._fast.serves(shape) or self._compiler.is_prepared(shape):
+        if not self._live or self._fast.serves(shape):
+            return True
+        if self._compiler.is_prepared(shape):
+            self._prepared.discard(shape)  # should it be lost some day, it may be made again
             return True
         if self._preparation is None:
             self._prepare(shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,7 +64,7 @@ class OnnxRuntimeCompiler:
 
     def compile(self, batch: torch.Tensor, precision: str) -> Run:
         """See Compiler."""
-        session = self._open(self._content(tuple(batch.shape), precision), precision)
+        session = self._open(tuple(batch.shape), precision)
         (output,) = session.get_outputs()
 
         def run(batch: torch.Tensor) -> torch.Tensor:
@@ -80,15 +80,19 @@ class OnnxRuntimeCompiler:
                 bind(name, *place, np.float32, tuple(tensor.shape), tensor.data_ptr())
             if batch.device.type == 'cuda':
                 torch.cuda.current_stream(batch.device).synchronize()
-            session.run_with_iobinding(binding)
-            binding.synchronize_outputs()
+            try:
+                session.run_with_iobinding(binding)
+                binding.synchronize_outputs()
+            except Exception as error:  # its errors have no common base but this
+                reason = str(error).strip().split('\n', 1)[0]
+                raise BackendUnavailableError(f'ONNX Runtime fails to run the network: {reason}') from error
             return result
 
         return run
 
     def is_prepared(self, shape: tuple[int, ...]) -> bool:
         """See CachingCompiler."""
-        return os.path.isfile(self._artefacts.path(shape, self.precisions[0]))
+        return self._artefacts.has(shape, self.precisions[0])
 
     def prepare(self, shape: tuple[int, ...]) -> None:
         """See CachingCompiler."""
@@ -105,7 +109,8 @@ class OnnxRuntimeCompiler:
 
         return self._artefacts.read_or_make(shape, precision, make)
 
-    def _open(self, content: bytes, precision: str) -> onnxruntime.InferenceSession:
+    def _open(self, shape: tuple[int, ...], precision: str) -> onnxruntime.InferenceSession:
+        content = self._content(shape, precision)
         options = self._onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors: that a provider is missing a library we say ourselves
         # torch's answer to OMP_NUM_THREADS and to the cores that this process may use.
@@ -113,7 +118,7 @@ class OnnxRuntimeCompiler:
         failures = []
         for provider in self._providers:
             try:
-                chosen = [(provider, self._options(provider, precision))]
+                chosen = [(provider, self._options(provider, shape, precision))]
                 session = self._onnxruntime.InferenceSession(content, options, chosen)
             except Exception as error:  # its errors have no common base but this
                 failures.append(f'{provider}: {str(error).strip().splitlines()[0]}')
@@ -125,16 +130,27 @@ class OnnxRuntimeCompiler:
             failures.append(f'{provider}: its libraries cannot be loaded')
         raise BackendUnavailableError(f'ONNX Runtime cannot run the network: {"; ".join(failures)}')
 
-    def _options(self, provider: str, precision: str) -> dict[str, str]:
+    def _options(self, provider: str, shape: tuple[int, ...], precision: str) -> dict[str, str]:
         index = str(self.device.index or 0)
         if provider == 'CUDAExecutionProvider':
             return {'device_id': index}
         if provider == 'TensorrtExecutionProvider':
-            # To build an engine takes minutes. TensorRT names it by network, precision and version itself.
+            # To build an engine takes minutes. Its file's name says nothing of weights and size: a folder for each.
+            folder = cache_folder() / 'tensorrt' / self._artefacts.path(shape, precision).stem
             return {
                 'device_id': index,
                 'trt_fp16_enable': str(precision == 'fp16'),
-                'trt_engine_cache_enable': 'True',
-                'trt_engine_cache_path': str(cache_folder() / 'tensorrt'),
+                'trt_engine_cache_enable': str(_is_made(folder)),
+                'trt_engine_cache_path': str(folder),
             }
         return {}
+
+
+def _is_made(folder: Path) -> bool:
+    """Make a folder; whether it is there, and if not, why, in the log."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _log.warning('%s cannot be made (%s): an engine is built at every start', folder, error.strerror or error)
+        return False
+    return True

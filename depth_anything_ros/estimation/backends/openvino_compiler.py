@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 from collections.abc import Callable
@@ -71,17 +70,20 @@ class OpenVinoCompiler:
 
     def compile(self, batch: torch.Tensor, precision: str) -> Run:
         """See Compiler."""
-        make = partial(self._compiled, tuple(batch.shape), precision)
-        alone, beside = {'PERFORMANCE_HINT': 'LATENCY'}, {'NUM_STREAMS': self._streams}
-        return _OnCores(make(alone), partial(make, beside), self.parallel)
+        content = self._content(tuple(batch.shape), precision)
+        alone = self._compiled(content, precision, {'PERFORMANCE_HINT': 'LATENCY'})
+        if self.parallel == 1:
+            return _OnCores(alone, lambda: alone, 1)
+        # Of the same content: to read it again may be to make it again, while cameras wait.
+        beside = partial(self._compiled, content, precision, {'NUM_STREAMS': self._streams})
+        return _OnCores(alone, beside, self.parallel)
 
-    def _compiled(self, shape: tuple[int, ...], precision: str, hints: dict[str, Any]) -> openvino.CompiledModel:
+    def _compiled(self, content: bytes, precision: str, hints: dict[str, Any]) -> openvino.CompiledModel:
         npu = self._device.startswith('NPU')
         hints = {**hints, 'INFERENCE_PRECISION_HINT': 'f16' if npu else _HINTS[precision]}
         if self._device == 'CPU':
             # A thread bound to a core waits there for whatever else runs on it, and all others then wait for that one.
             hints['ENABLE_CPU_PINNING'] = False
-        content = self._content(shape, precision)
         try:
             model = unpack_openvino(content)
             return openvino_core().compile_model(model, self._device, hints)
@@ -93,7 +95,7 @@ class OpenVinoCompiler:
 
     def is_prepared(self, shape: tuple[int, ...]) -> bool:
         """See CachingCompiler."""
-        return os.path.isfile(self._artefacts.path(shape, _stored(self.precisions[0])))
+        return self._artefacts.has(shape, _stored(self.precisions[0]))
 
     def prepare(self, shape: tuple[int, ...]) -> None:
         """See CachingCompiler."""
@@ -154,7 +156,11 @@ class _OnCores:
 
 
 def _infer(request: openvino.InferRequest, batch: torch.Tensor) -> torch.Tensor:
-    request.infer([batch.contiguous().numpy()], share_inputs=True)
+    try:
+        request.infer([batch.contiguous().numpy()], share_inputs=True)
+    except RuntimeError as error:
+        reason = str(error).strip().rsplit('\n', 1)[-1]
+        raise BackendUnavailableError(f'OpenVINO fails to run the network: {reason}') from error
     return torch.from_numpy(request.get_output_tensor().data.copy())
 
 

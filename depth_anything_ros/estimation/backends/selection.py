@@ -16,7 +16,11 @@ from depth_anything_ros.estimation.backends.torch_backends import (
     torch_precisions,
 )
 from depth_anything_ros.estimation.devices import Target, check_precision
-from depth_anything_ros.estimation.errors import BackendUnavailableError, PrecisionUnavailableError
+from depth_anything_ros.estimation.errors import (
+    BackendUnavailableError,
+    DeviceUnavailableError,
+    PrecisionUnavailableError,
+)
 from depth_anything_ros.network import DepthAnything
 
 _log = logging.getLogger(__name__)
@@ -82,7 +86,10 @@ def _automatic(network: DepthAnything, target: Target, precision: str, live: boo
     for name, reason in candidates:
         try:
             compiler = make_caching_compiler(name, network, target, precision)
-        except (BackendUnavailableError, PrecisionUnavailableError) as error:
+        except (BackendUnavailableError, DeviceUnavailableError, PrecisionUnavailableError) as error:
+            # That there is no such device of Intel's is for whoever asked for it.
+            if target.openvino and isinstance(error, DeviceUnavailableError):
+                raise
             problems.append(str(error))
             continue
         eager = EagerBackend(network, Target(target.tensors), own, reason)

@@ -103,6 +103,7 @@ class EagerBackend:
         if self._run is None:
             expected = self._make('fp32')(batch)
             if not torch.isfinite(expected).all():
+                self.precision = 'fp32'
                 return expected  # nothing to be held against; the estimator says what this means
             self.precision, self._run = first_accurate(self.name, self._precisions, self._make, batch, expected)
             if self.device.type == 'cuda':
@@ -176,6 +177,8 @@ class InductorCompiler:
                 program = torch.export.export(self._module(precision), (batch,))
             run = _inference(torch.compile(program.module(), dynamic=False, fullgraph=True))
             run(batch)  # which is when it compiles
+        except torch.cuda.OutOfMemoryError:
+            raise  # there are remedies, of which whoever called knows
         except Exception as error:  # of torch's own and of the C++ compiler's, without a common base
             reason = str(error).strip().split('\n', 1)[0]
             raise BackendUnavailableError(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -109,9 +110,16 @@ class Trial:
     class Ended(Exception):
         """There is no more of it to measure; the message says why."""
 
-    def __init__(self, subscriber: Subscriber, executor: SingleThreadedExecutor, nodes: list[subprocess.Popen]) -> None:
+    def __init__(
+        self,
+        subscriber: Subscriber,
+        executor: SingleThreadedExecutor,
+        nodes: list[subprocess.Popen],
+        cameras: list[subprocess.Popen],
+    ) -> None:
         self.subscriber = subscriber
         self.nodes = nodes
+        self._processes = [*(('node', node) for node in nodes), *(('camera', camera) for camera in cameras)]
         self._executor = executor
         self._abandoned = Event()
         Thread(target=self._watch, daemon=True).start()
@@ -124,9 +132,9 @@ class Trial:
     def spin(self) -> None:
         """Take what has come, or wait for it a moment; raises Ended."""
         self._executor.spin_once(timeout_sec=0.1)
-        for node in self.nodes:
-            if node.poll() is not None:
-                raise self.Ended(f'the node ended with code {node.returncode}')
+        for name, process in self._processes:
+            if process.poll() is not None:
+                raise self.Ended(f'the {name} ended with code {process.returncode}')
         if self._abandoned.is_set():
             raise self.Ended('stopped, since whoever started it is gone')
 
@@ -149,9 +157,10 @@ def main() -> int:
             nodes = [start('node.main', *_node_arguments(options, ['']), *_in_namespace(camera)) for camera in cameras]
         else:
             nodes = [start('node.main', *_node_arguments(options, cameras))]
-        for camera in cameras:
-            start('node.bench.camera', sys.argv[1], '--ros-args', *_in_namespace(camera))
-        trial = Trial(subscriber, executor, nodes)
+        drivers = [start('node.bench.camera', sys.argv[1], '--ros-args', *_in_namespace(camera)) for camera in cameras]
+        # All at once: one after the other, each with the time to stop, would be longer than our parent waits.
+        stack.callback(_interrupt, [*nodes, *drivers])
+        trial = Trial(subscriber, executor, nodes, drivers)
         try:
             _warm_up(trial)
             print(json.dumps(_measure(trial, options['seconds'])))
@@ -163,6 +172,12 @@ def main() -> int:
 
 def _start(stack: ExitStack, module: str, *arguments: str) -> subprocess.Popen:
     return stack.enter_context(module_process(f'depth_anything_ros.{module}', *arguments, stdout=sys.stderr))
+
+
+def _interrupt(processes: list[subprocess.Popen]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
 
 
 def _in_namespace(camera: str) -> list[str]:
