@@ -177,7 +177,11 @@ def _transport() -> list[LaunchDescriptionEntity]:
     """Let HD images through shared memory, unless the user has chosen a transport or another middleware."""
     if not os.environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp').startswith('rmw_fastrtps'):
         return []
-    chosen = [name for name in TRANSPORT_VARIABLES if os.environ.get(name)]
+    ours = str(SHARE / 'config' / 'fastdds.xml')
+    chosen = {name: os.environ[name] for name in TRANSPORT_VARIABLES if os.environ.get(name)}
+    if any(os.path.realpath(value) == os.path.realpath(ours) for value in chosen.values()):
+        return []
     if chosen:
-        return [LogInfo(msg=f'{chosen[0]} is set: the Fast DDS profile of this package is not used')]
-    return [SetEnvironmentVariable(profile_variable(), str(SHARE / 'config' / 'fastdds.xml'))]
+        name, value = next(iter(chosen.items()))
+        return [LogInfo(msg=f'{name} is set, to {value}: the Fast DDS profile of this package is not used')]
+    return [SetEnvironmentVariable(profile_variable(), ours)]

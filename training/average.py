@@ -47,6 +47,8 @@ def average(networks: Sequence[DepthAnything]) -> DepthAnything:
     mean = networks[0]
     for what, values in (
         ('networks', {network.architecture.name for network in networks}),
+        # Beside the name: what it puts out and at which size, which a training may change.
+        ('networks', {repr(network.architecture) for network in networks}),
         ('licences', {network.source.licence for network in networks}),
     ):
         if len(values) > 1:

@@ -100,6 +100,16 @@ def test_missing_file_is_named(tmp_path):
         load('v2-small', tmp_path / 'nowhere.pth')
 
 
+def test_a_home_that_nobody_knows_is_named():
+    with pytest.raises(CheckpointNotFoundError, match=r'~nobody-of-that-name/small\.pth'):
+        load('v2-small', '~nobody-of-that-name/small.pth')
+
+
+def test_a_name_that_the_system_refuses_is_an_error_of_the_checkpoint(tmp_path):
+    with pytest.raises(CheckpointNotFoundError, match='File name too long'):
+        load('v2-small', tmp_path / ('x' * 300))
+
+
 def test_folder_is_refused(tmp_path):
     with pytest.raises(CheckpointNotFoundError, match='is a folder'):
         load('v2-small', tmp_path)

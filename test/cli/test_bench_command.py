@@ -5,7 +5,11 @@ import pytest
 import torch
 
 from depth_anything_ros.benchmark.memory import memory
+from depth_anything_ros.cli.bench_case import Case
+from depth_anything_ros.cli.bench_reference import Reference
 from depth_anything_ros.cli.main import main
+from depth_anything_ros.estimation import BackendUnavailableError
+from depth_anything_ros.estimation.preprocessing import network_size
 
 SMALL = ['--input-size', '64', '--size', '64x48', '--backend', 'torch']
 
@@ -50,6 +54,29 @@ def test_the_reference_runs_the_same_network_on_the_same_size(tmp_path):
     ours, *others = report['results']
     eager = next(result for result in others if result['reference'] == 'eager')
     assert (eager['precision'], eager['network_size']) == ('fp32', ours['network_size'])
+    assert ours['start_s'] > 0
+    assert eager['start_s'] > 0
+
+
+@pytest.mark.parametrize('size', [(640, 360), (424, 240), (640, 480)])
+def test_the_reference_sees_as_many_pixels_in_every_shape(size):
+    pytest.importorskip('transformers', reason='needs transformers')
+    case = Case('untrained-small', '', 'cpu', '', '', 56, False, size, reference='eager')
+    height, width = network_size(size[1], size[0], 56, 14)
+    assert Reference(case).facts['network_size'] == [width, height]
+
+
+def test_a_reference_without_a_model_of_transformers_says_what_to_name():
+    pytest.importorskip('transformers', reason='needs transformers')
+    with pytest.raises(BackendUnavailableError, match='the reference needs --model'):
+        Reference(Case('', 'mine.safetensors', 'cpu', '', '', 0, False, (64, 48), reference='eager'))
+
+
+@pytest.mark.parametrize('option', [('--rate', '0'), ('--rate', 'inf'), ('--seconds', '-1')])
+def test_a_rate_or_a_time_that_cannot_be_is_refused(option, capsys):
+    with pytest.raises(SystemExit):
+        main(['bench', *SMALL, '--end-to-end', *option])
+    assert 'expected a finite number above 0' in capsys.readouterr().err
 
 
 FULL_GPU = """

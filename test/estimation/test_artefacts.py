@@ -2,6 +2,7 @@
 
 import os
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -122,6 +123,28 @@ def test_an_entry_in_a_folder_of_somebody_else_is_read(cache, lite, monkeypatch,
     monkeypatch.setattr(os, 'utime', refuse)
     assert entries.read_or_make(SHAPE, 'fp32', lambda: pytest.fail('made again')) == b'made'
     assert not caplog.records
+
+
+def test_an_old_entry_of_somebody_else_that_stays_does_not_make_a_new_one_fail(cache, lite, monkeypatch, caplog):
+    fill(lite(), 32)
+
+    def refuse(*_, **__):  # what a folder for all does, but not to root
+        raise PermissionError(1, 'Operation not permitted')
+
+    monkeypatch.setattr(Path, 'unlink', refuse)
+    assert artefacts.write(Artefacts(lite(), 'form', {}).path(SHAPE, 'int8'), b'content')
+    assert not caplog.records
+
+
+def test_an_entry_is_there_when_it_is_sound(cache, lite):
+    entries = Artefacts(lite(), 'form', {})
+    assert not entries.has(SHAPE, 'fp32')
+    entries.read_or_make(SHAPE, 'fp32', lambda: b'made')
+    assert entries.has(SHAPE, 'fp32')
+    path = entries.path(SHAPE, 'fp32')
+    path.write_bytes(path.read_bytes()[:-1])
+    assert not entries.has(SHAPE, 'fp32')
+    assert entries.read_or_make(SHAPE, 'fp32', lambda: b'anew') == b'anew'
 
 
 def test_an_entry_can_be_read_by_whom_the_umask_lets(cache):

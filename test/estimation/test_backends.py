@@ -253,6 +253,75 @@ def test_auto_stays_with_torch_where_the_faster_one_is_off(openvino, lite, pictu
     assert 'by 2.00%' in ours.backend_reason
 
 
+def test_auto_goes_on_with_torch_where_openvino_fails_while_it_runs(openvino, exported, lite, picture, monkeypatch):
+    monkeypatch.setenv('DEPTH_ANYTHING_CACHE', str(exported))
+    ours, named, image = estimate(lite()), estimate(lite(), backend='openvino'), picture()
+    ours(image)
+    named(image)
+    assert ours.backend == 'openvino'
+
+    def fail(*_, **__):
+        raise RuntimeError('Exception from src/inference:\nout of resources')
+
+    monkeypatch.setattr(openvino.InferRequest, 'infer', fail)
+    np.testing.assert_allclose(ours(image).values, torch_values(lite(), image), rtol=1e-5)
+    assert ours.backend == 'torch'
+    assert 'OpenVINO fails to run the network: out of resources' in ours.backend_reason
+    with pytest.raises(BackendUnavailableError, match='out of resources'):
+        named(image)
+
+
+def test_threads_that_meet_export_nothing_again(openvino, cache, lite, picture, monkeypatch):
+    cache.write_text('no folder, so nothing is kept')
+    exports, real = [], openvino_compiler.to_openvino
+    monkeypatch.setattr(openvino_compiler, 'to_openvino', lambda *args: exports.append(args) or real(*args))
+    ours, image = estimate(lite(), backend='openvino'), picture()
+    ours(image)
+    assert len(exports) == 1
+    with ThreadPoolExecutor(3) as pool:
+        for _ in range(5):
+            list(pool.map(ours, [image] * 6))
+    assert len(exports) == 1
+
+
+def test_auto_does_without_an_openvino_that_has_no_plugin_for_the_cpu(openvino, lite, picture, monkeypatch):
+    class Core:
+        available_devices = ()
+
+    monkeypatch.setattr(openvino_compiler, 'openvino_core', Core)
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+    ours, image = estimate(lite()), picture()
+    np.testing.assert_allclose(ours(image).values, torch_values(lite(), image), rtol=1e-5)
+    assert ours.backend == 'torch'
+    with pytest.raises(DeviceUnavailableError):
+        estimate(lite(), backend='openvino')
+
+
+def test_each_network_and_size_has_a_folder_for_its_tensorrt_engines(onnxruntime, cache, lite, monkeypatch):
+    folders = []
+
+    def session(content, options, chosen):
+        ((_, options),) = chosen
+        folders.append(Path(options['trt_engine_cache_path']))
+        raise RuntimeError('no GPU')
+
+    name = 'TensorrtExecutionProvider'
+    monkeypatch.setitem(onnx_compiler.PROVIDERS, 'cpu', (name,))
+    monkeypatch.setattr(onnxruntime, 'get_available_providers', lambda: [name])
+    monkeypatch.setattr(onnxruntime, 'InferenceSession', session)
+    monkeypatch.setattr(onnx_compiler, 'to_onnx', lambda *_: b'content')
+    other = lite()
+    with torch.no_grad():
+        next(other.parameters()).add_(1e-3)
+    for network, width in ((lite(), 96), (lite(), 128), (other, 96), (lite(), 96)):
+        compiler = onnx_compiler.OnnxRuntimeCompiler(network, Target(torch.device('cpu')), 'fp32')
+        with pytest.raises(BackendUnavailableError, match='no GPU'):
+            compiler.compile(torch.zeros(1, 3, 64, width), 'fp32')
+    assert len({*folders}) == 3
+    assert folders[0] == folders[3]
+    assert all(folder.is_dir() for folder in folders)
+
+
 def test_auto_takes_openvino_on_a_cpu_and_says_why(openvino, lite, picture, caplog):
     caplog.set_level('INFO', 'depth_anything_ros')
     ours = estimate(lite())
@@ -314,6 +383,19 @@ def test_a_live_estimator_answers_at_once_and_is_faster_later(openvino, cache, l
     again = live()  # the cache is warm
     again(image)
     assert again.backend == 'openvino'
+
+
+def test_a_live_estimator_leaves_a_damaged_entry_to_its_helper(
+    openvino, exported, cache, live, lite, picture, monkeypatch
+):
+    (entry,) = exported.glob('*.openvino')
+    cache.mkdir()
+    (cache / entry.name).write_bytes(entry.read_bytes()[:-1000])
+    monkeypatch.setattr(openvino_compiler, 'to_openvino', lambda *_: pytest.fail('exported while a frame waits'))
+    ours, image = live(), picture()
+    np.testing.assert_allclose(ours(image).values, torch_values(lite(), image), rtol=1e-5)
+    assert ours.backend == 'torch'
+    wait_for(ours, image, lambda: ours.backend == 'openvino')
 
 
 def test_a_live_estimator_stays_with_torch_if_the_preparation_fails(

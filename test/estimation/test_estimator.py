@@ -13,6 +13,7 @@ from depth_anything_ros.estimation import (
     NonFinitePredictionError,
     PrecisionUnavailableError,
 )
+from depth_anything_ros.estimation.backends import torch_backends
 from depth_anything_ros.estimation.backends.torch_backends import EagerBackend
 from depth_anything_ros.estimation.devices import resolve_device
 from depth_anything_ros.network import DepthAnything
@@ -123,6 +124,13 @@ def test_a_network_that_gives_nan_is_an_error_not_a_depth(constant_networks):
     network = constant_networks('v2-small', float('nan'))
     with pytest.raises(NonFinitePredictionError, match='fp32'):
         DepthEstimator(network, device='cpu', precision='fp32', backend='torch', input_size=INPUT_SIZE)(picture())
+
+
+def test_where_fp32_gives_nan_the_error_speaks_of_fp32_and_not_of_what_was_to_come(constant_networks, monkeypatch):
+    monkeypatch.setattr(torch_backends, 'cpu_computes_bf16', lambda: True)
+    network = constant_networks('v2-small', float('nan'))
+    with pytest.raises(NonFinitePredictionError, match=r'precision fp32\): check the weights'):
+        DepthEstimator(network, device='cpu', backend='torch', input_size=INPUT_SIZE)(picture())
 
 
 def test_bf16_on_the_cpu_is_near_fp32(estimator):

@@ -90,6 +90,13 @@ def test_the_node_and_the_camera_do_not_outlive_the_command():
     assert 'stopped, since whoever started it is gone' in complaint
 
 
+def test_a_camera_that_ends_ends_the_measurement():
+    with start(rate_hz=0) as process:
+        complaint = process.stderr.read()
+    assert process.returncode == 1
+    assert 'the camera ended with code 1' in complaint
+
+
 def test_a_node_that_ends_ends_the_measurement():
     with start(checkpoint='/nowhere/weights.safetensors') as process:
         complaint = process.stderr.read()

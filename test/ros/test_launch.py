@@ -17,7 +17,7 @@ pytest.importorskip('launch_ros', reason='needs launch_ros, which is not on PyPI
 
 from dds_client import Client, picture
 from launch import LaunchContext
-from launch.actions import SetEnvironmentVariable
+from launch.actions import LogInfo, SetEnvironmentVariable
 from launch.utilities import perform_substitutions
 from rcl_interfaces.srv import GetParameters
 from rclpy.executors import SingleThreadedExecutor
@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = 'depth_anything_ros'
 START_S = 120.0
 FAST_DDS_2, FAST_DDS_3 = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'
-CHOICES = (FAST_DDS_2, FAST_DDS_3, 'FASTDDS_BUILTIN_TRANSPORTS', 'RMW_IMPLEMENTATION', 'ROS_DISTRO')
+TRANSPORTS = (FAST_DDS_2, FAST_DDS_3, 'FASTDDS_BUILTIN_TRANSPORTS')
+CHOICES = (*TRANSPORTS, 'RMW_IMPLEMENTATION', 'ROS_DISTRO')
 RUNNER = """
 import sys
 from launch import LaunchDescription, LaunchService
@@ -283,6 +284,7 @@ def test_an_argument_that_cannot_be_is_refused(prefix, launch, arguments, text):
         ({'ROS_DISTRO': 'humble', 'RMW_IMPLEMENTATION': 'rmw_fastrtps_cpp'}, FAST_DDS_2),
         ({'RMW_IMPLEMENTATION': 'rmw_cyclonedds_cpp'}, None),
         ({FAST_DDS_3: '/mine.xml'}, None),
+        ({FAST_DDS_3: str(ROOT / 'config' / 'fastdds.xml')}, None),
         ({FAST_DDS_2: '/mine.xml'}, None),
         ({'FASTDDS_BUILTIN_TRANSPORTS': 'UDPv4'}, None),
     ],
@@ -304,7 +306,12 @@ def test_the_users_choice_of_transport_is_left_alone(prefix, monkeypatch, user, 
             for argument in module.generate_launch_description().get_launch_arguments()
         }
     )
-    actions = [action for action in module._start(context) if isinstance(action, SetEnvironmentVariable)]
+    started = module._start(context)
+    told = [perform_substitutions(context, action.msg) for action in started if isinstance(action, LogInfo)]
+    actions = [action for action in started if isinstance(action, SetEnvironmentVariable)]
     set_names = [perform_substitutions(context, action.name) for action in actions]
     assert set_names == ([expected] if expected else [])
+    # Of what is not ours it is said, with its value.
+    theirs = {name: value for name, value in user.items() if name in TRANSPORTS and str(ROOT) not in value}
+    assert [line.partition(':')[0] for line in told] == [f'{name} is set, to {value}' for name, value in theirs.items()]
     assert all(Path(perform_substitutions(context, action.value)).is_file() for action in actions)

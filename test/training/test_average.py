@@ -1,10 +1,12 @@
 """The mean of the weights of networks."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from depth_anything_ros import checkpoints
-from depth_anything_ros.network import WeightSource
+from depth_anything_ros.network import DepthAnything, WeightSource
 from training.average import main
 from training.initial import initial_network
 
@@ -13,8 +15,10 @@ from training.initial import initial_network
 def saved(tmp_path):
     """Makes a file of a network that counts as trained."""
 
-    def make(name, architecture='lite0', licence='Apache-2.0', **options):
+    def make(name, architecture='lite0', licence='Apache-2.0', max_depth=None, **options):
         network = initial_network(architecture, 'random', **options)
+        if max_depth:
+            network = DepthAnything(replace(network.architecture, max_depth=max_depth))
         network.source = WeightSource(architecture, trained=True, licence=licence)
         checkpoints.save(network, tmp_path / name)
         return str(tmp_path / name)
@@ -51,7 +55,11 @@ def test_the_mean_can_be_of_a_network_that_leaves_blocks_out(saved, tmp_path, ca
 
 @pytest.mark.parametrize(
     ('other', 'complaint'),
-    [({'architecture': 'lite1'}, 'different networks'), ({'licence': 'MIT'}, 'different licences')],
+    [
+        ({'architecture': 'lite1'}, 'different networks'),
+        ({'max_depth': 20.0}, 'different networks'),
+        ({'licence': 'MIT'}, 'different licences'),
+    ],
 )
 def test_what_does_not_go_together_has_no_mean(saved, tmp_path, capsys, other, complaint):
     file = tmp_path / 'mean.safetensors'

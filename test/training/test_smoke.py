@@ -63,9 +63,12 @@ def test_the_two_networks_of_a_row_differ_in_what_it_names_alone(finished):
     assert differences('student-corrupted', 'student-corrupted-trimmed') == {'trim'}
 
 
-def test_settings_that_the_run_fills_itself_are_refused(tmp_path, capsys):
-    assert main([f'output={tmp_path}', 'teacher.output=elsewhere']) == 2
-    assert 'teacher.output is filled by the run' in capsys.readouterr().err
+@pytest.mark.parametrize(
+    'setting', ['teacher.output=elsewhere', 'teacher.seed=7', 'student.trim=0.3', 'label.input_size=64']
+)
+def test_settings_that_the_run_fills_itself_are_refused(tmp_path, capsys, setting):
+    assert main([f'output={tmp_path}', setting]) == 2
+    assert f'{setting.partition("=")[0]} is filled by the run' in capsys.readouterr().err
 
 
 def test_what_it_started_ends_with_it_when_it_is_killed_and_a_second_start_goes_on(tmp_path):

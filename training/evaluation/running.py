@@ -94,7 +94,8 @@ def evaluate(
     check_served(estimator.kind, protocol, f'{model} on {data}')
     images: list[ImageScore] = []
     skips = _Skips(data)
-    meter = FlickerMeter(protocol)
+    # Of a part of the images, two that come one after the other are no neighbours in time.
+    meter = FlickerMeter(protocol) if len(indices) == len(dataset) else None
     begun, waiting_s = time.monotonic(), 0.0
     # Closed at once: left to the garbage collector, the end of a reading process can take 5 s.
     with closing(_read(dataset, indices, workers)) as samples:
@@ -118,14 +119,14 @@ def _score_one(
     index: int,
     sample: Sample | DataError,
     protocol: Protocol,
-    meter: FlickerMeter,
+    meter: FlickerMeter | None,
     watch: Watcher | None,
 ) -> ImageScore:
     if isinstance(sample, DataError):
         raise sample
     prediction = estimator(sample.image)
     scored = score(prediction, sample, protocol)
-    scores = scored.scores | meter(index, sample, prediction, scored)
+    scores = scored.scores | (meter(index, sample, prediction, scored) if meter else {})
     if watch is not None:
         watch(index, sample, prediction, scored)
     return ImageScore(sample.key, index, scores, scored.weight, sequence_of(sample), stamp_of(sample), scored.facts)

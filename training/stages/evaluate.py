@@ -80,7 +80,8 @@ class Settings:
         models: the networks; each but the first is compared with the first.
         data: the data sets.
         output: folder or URL.
-        max_images: of each data set, evenly spread; 0: all. Fewer than all are no neighbours in time: no flicker.
+        max_images: of each data set, evenly spread; 0: all. Fewer than all are no neighbours in time, so flicker is not
+            measured.
         pictures: how many images of each data set are in the report.
         seed: which ones, and of the confidence intervals' resampling.
         accept_license: agree to licences of published weights that forbid commercial use.

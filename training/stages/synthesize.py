@@ -4,8 +4,9 @@ The scenes (training.synthesis) are textured triangles whose first hits are foun
 rays. Depth needs nothing more, and a network learns as much from it: the same views path-traced by Blender took some
 thirty times as long and taught no more (docs/tiny.md).
 
-View j of scene i is a function of (seed, i, j) alone: the shards are the same bytes whatever the number of processes,
-and after any interruption. (On one type of processor: another one's vector instructions may round otherwise.)
+View j of scene i is a function of the settings, i and j, and not of how many scenes, views, shards and processes there
+are: the shards are the same bytes however many processes make them, and after any interruption. (On one type of
+processor: another one's vector instructions may round otherwise.)
 """
 
 from __future__ import annotations

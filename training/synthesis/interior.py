@@ -172,7 +172,8 @@ def _alcove(rng: Rng, palette: Palette, opening: Opening, height: float) -> Mode
     for x in (-1.2, 1.2):
         model.add(shapes.box(), palette.paint, (0.1, deep, height), (middle + x, _THICK + deep / 2, 0), tint=tint)
     model.add(shapes.box(), palette.paint, (2.5, 0.1, height), (middle, _THICK + deep, 0), tint=tint)
-    model.add(shapes.sheet(), palette.floor(), (2.5, deep, 1), (middle, _THICK + deep / 2, 0.003))
+    # Solid: under a sheet a low camera would see through between it and the room's own floor.
+    model.add(shapes.box(), palette.floor(), (2.5, deep, 0.1), (middle, _THICK + deep / 2, -0.097))
     return model.add(shapes.box(), palette.paint, (2.5, deep, 0.1), (middle, _THICK + deep / 2, height - 0.2))
 
 

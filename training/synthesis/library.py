@@ -11,7 +11,7 @@ import re
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from urllib.parse import unquote
@@ -89,7 +89,9 @@ class Library:
         names = sorted(name for name in folder.names('**') if name.endswith(_SUFFIX))
         if not names:
             raise DataError(f'{folder.url}: no furniture libraries ({_SUFFIX}) in this folder')
-        things = [thing for name in names for thing in _catalogue(f'{folder.url}/{name}')]
+        things = [thing for name in names for thing in _catalogue(f'{folder.path}/{name}')]
+        if not things:
+            raise DataError(f'{folder.url}: nothing in its furniture libraries can be placed')
         return cls(things, fingerprint([[name, folder.size(name)] for name in names]))
 
     def choose(self, role: str, rng: np.random.Generator) -> Thing | None:
@@ -109,7 +111,13 @@ def _catalogue(library: str) -> list[Thing]:
     entries: dict[int, dict[str, str]] = defaultdict(dict)
     for name, number, value in _PROPERTY.findall(text):
         entries[int(number)][name] = value
-    things = []
+    try:
+        return list(_things(library, entries, sizes))
+    except (KeyError, ValueError) as error:
+        raise DataError(f'{library}: its catalogue cannot be read ({type(error).__name__}: {error})') from error
+
+
+def _things(library: str, entries: Mapping[int, Mapping[str, str]], sizes: Mapping[str, int]) -> Iterator[Thing]:
     for _, entry in sorted(entries.items()):
         path = unquote(entry.get('model', '')).lstrip('/')
         if path.endswith('.obj') and sizes.get(path, _MAX_BYTES) < _MAX_BYTES:
@@ -117,8 +125,7 @@ def _catalogue(library: str) -> list[Thing]:
             elevation = float(entry.get('elevation', 0)) / 100
             rotation = tuple(map(float, entry.get('modelRotation', '1 0 0 0 1 0 0 0 1').split()))
             if role := _role(entry, size, elevation):
-                things.append(Thing(library, path, role, size, elevation if role == 'mounted' else 0.0, rotation))
-    return things
+                yield Thing(library, path, role, size, elevation if role == 'mounted' else 0.0, rotation)
 
 
 def _role(entry: Mapping[str, str], size: tuple[float, ...], elevation: float) -> str | None:
@@ -151,9 +158,9 @@ def parts(thing: Thing) -> tuple[Part, ...]:
             names = [name for name in archive.namelist() if name.startswith(folder) and not name.endswith('/')]
             files = {name[len(folder) :]: archive.read(name) for name in names}
         geometry = _geometry(files, thing.path[len(folder) :])
+        meshes = [(mesh, material) for mesh in geometry if (material := _material(mesh)) is not None]
     except (OSError, zipfile.BadZipFile, zlib.error, ValueError, IndexError, KeyError) as error:
         raise DataError(f'{thing.library}: the model {thing.path} cannot be read ({error})') from error
-    meshes = [(mesh, material) for mesh in geometry if (material := _material(mesh)) is not None]
     if not meshes:
         return ()
     placed = _placed([np.asarray(mesh.vertices) for mesh, _ in meshes], thing)

@@ -169,7 +169,7 @@ def asphalt(rng: np.random.Generator, base: Colour) -> np.ndarray:
 def photo(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     """A square part of a picture (H, W, 3) uint8, mirrored at its ends so that it repeats without a seam if asked."""
     height, width = picture.shape[:2]
-    side = int(min(height, width) * rng.uniform(0.5, 1.0))
+    side = max(1, int(min(height, width) * rng.uniform(0.5, 1.0)))
     top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
     part = picture[top : top + side, left : left + side]
     return cv2.resize(part, (SIZE, SIZE), interpolation=cv2.INTER_AREA)[::-1].astype(np.float32) / 255

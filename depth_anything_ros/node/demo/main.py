@@ -6,6 +6,7 @@ import argparse
 import subprocess
 import sys
 from contextlib import ExitStack
+from math import inf
 from pathlib import Path
 from time import monotonic
 
@@ -133,13 +134,15 @@ def _listen(
     subscriber: Subscriber, executor: SingleThreadedExecutor, processes: dict[str, subprocess.Popen]
 ) -> str | None:
     """Until enough frames have come; says what went wrong, if anything."""
-    deadline = monotonic() + _START_TIMEOUT_S
-    started = False
+    deadline, started = inf, False
     while len(subscriber.colors) < _FRAMES:
         executor.spin_once(timeout_sec=0.2)
         for name, process in processes.items():
             if process.poll() is not None:
                 return f'{name} ended with code {process.returncode}; its reason is above'
+        # Before it says anything the node loads its model, which it may have to fetch: that takes what it takes.
+        if deadline == inf and subscriber.statuses:
+            deadline = monotonic() + _START_TIMEOUT_S
         if subscriber.colors and not started:
             started, deadline = True, monotonic() + _TIMEOUT_S
         if monotonic() > deadline:

@@ -90,6 +90,13 @@ def test_a_network_that_is_always_right_does_not_flicker_and_one_whose_scale_jum
     assert flickers(outcome, 'flicker_scale')[1:] == pytest.approx([np.log(1.25)] * 2, abs=1e-3)
 
 
+def test_a_part_of_the_images_has_no_neighbours_in_time(world):
+    samples = world.Listed(frames(world, [0.0, 0.1, 0.2, 0.3]))
+    protocol = dataclasses.replace(PLAIN, sequence='time')
+    part = evaluate(world.Reading(), samples, [0, 1, 3], protocol, NAMES, 0)
+    assert flickers(part) == [None, None, None]
+
+
 def test_neighbours_are_near_in_time_of_one_topic_and_in_order(world):
     jumping = world.Reading(lambda red, call: red * (1.0 + call))
     gap = run(world, frames(world, [0.0, 0.1, 5.0, 5.1, 5.0]), jumping, sequence='time')

@@ -1,5 +1,7 @@
 """Bags become shards: what is kept, what is dropped and counted, and the same bytes however it was done."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from rosbags.rosbag2 import StoragePlugin
 
 from training.data import ShardDataset
 from training.errors import DataError, MismatchError
+from training.ingest.discovery import find_bags
 from training.stages import ingest
 
 HEIGHT, WIDTH = 240, 320
@@ -417,6 +420,24 @@ def test_topics_that_share_a_calibration_all_follow_it(tmp_path):
     for topic in ('/camera/image_color', '/camera/image_mono'):
         assert seen[topic, half - 2] == pytest.approx(K[0])
         assert seen[topic, FRAMES - 1] == pytest.approx(zoomed[0])
+
+
+def test_what_cannot_be_looked_into_beside_the_bags_is_passed_over(tmp_path, caplog):
+    drive(tmp_path / 'logs' / 'monday')
+    (tmp_path / 'logs' / 'latest').symlink_to(tmp_path / 'gone')
+    (tmp_path / 'logs' / 'again').symlink_to(tmp_path / 'logs')
+    (tmp_path / 'logs' / 'round').symlink_to(tmp_path / 'logs' / 'round')
+    os.mkfifo(tmp_path / 'logs' / 'pipe')
+    assert [bag.name for bag in find_bags([str(tmp_path / 'logs')])] == ['monday']
+
+
+def test_bags_whose_names_become_one_word_are_told_apart(tmp_path):
+    drive(tmp_path / 'run.1')
+    drive(tmp_path / 'run_1', 100)
+    names = [bag.name for bag in find_bags([str(tmp_path)])]
+    assert len({*names}) == 2
+    assert all(name.split('/')[-1].startswith('run_1') for name in names)
+    assert names == [bag.name for bag in find_bags([str(tmp_path)])]
 
 
 def test_a_path_without_a_bag_is_an_error(tmp_path):

@@ -122,9 +122,11 @@ def test_what_is_seen_through_is_left_out(tmp_path):
     ],
 )
 def test_things_are_put_where_their_entry_says(tmp_path, entry, role):
-    library = Library.find(write_library(tmp_path / 'a.sh3f', [entry]))
-    roles = ('floor', 'mounted', 'small', 'person', 'vehicle', 'outdoor')
+    # Beside a thing that stands on the floor, for a library of nothing that can be placed is refused.
+    library = Library.find(write_library(tmp_path / 'a.sh3f', [{}, entry]))
+    roles = ('mounted', 'small', 'person', 'vehicle', 'outdoor')
     assert [name for name in roles if library.choose(name, np.random.default_rng(0))] == ([role] if role else [])
+    assert {library.choose('floor', np.random.default_rng(seed)).size[0] for seed in range(9)} == {1.0}
 
 
 def test_a_scene_shows_things_of_a_library_the_same_each_time(tmp_path):
@@ -149,6 +151,25 @@ def test_what_is_no_library_is_refused_by_name(tmp_path):
     (tmp_path / 'empty.sh3f').write_bytes(content.getvalue())
     with pytest.raises(DataError, match=r'empty\.sh3f'):
         Library.find(tmp_path)
+
+
+@pytest.mark.parametrize('entry', [{'width': 'wide'}, {'modelRotation': 'none'}])
+def test_a_catalogue_that_cannot_be_read_is_named(tmp_path, entry):
+    folder = write_library(tmp_path / 'a.sh3f', [entry])
+    with pytest.raises(DataError, match=r'a\.sh3f: its catalogue cannot be read'):
+        Library.find(folder)
+
+
+def test_a_library_of_which_nothing_can_be_placed_is_refused(tmp_path):
+    folder = write_library(tmp_path / 'a.sh3f', [{'category': 'Doors and windows'}])
+    with pytest.raises(DataError, match='nothing in its furniture libraries can be placed'):
+        Library.find(folder)
+
+
+def test_a_folder_is_found_from_the_users_home(tmp_path, monkeypatch):
+    write_library(tmp_path / 'a.sh3f', [{}])
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert only('~') is not None
 
 
 def test_a_model_that_cannot_be_read_is_named(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip('embreex')
 pytest.importorskip('trimesh')
 
-from training.synthesis import shapes
+from training.synthesis import shapes, textures
 from training.synthesis.camera import Camera, choose_view, look
 from training.synthesis.materials import Palette
 from training.synthesis.mesh import Model
@@ -47,6 +47,18 @@ def test_rooms_are_near_and_closed_and_streets_are_far_and_have_a_sky(samples):
         assert np.isinf(depth[kind]).mean() > 0.02
         assert depth[kind][np.isfinite(depth[kind])].max() > 10
     assert np.isinf(depth['tabletop']).sum() == 0
+
+
+def test_no_ray_leaves_a_corridor_by_the_door_to_the_next_room():
+    # A camera near the floor that looks through a door.
+    (*_, sample) = pictures(make_scene('corridor', 9, 33), 9, 33, 2, (192, 256), 1, WIDE)
+    assert np.isfinite(sample.depth).all()
+
+
+@pytest.mark.parametrize('shape', [(1, 1), (1, 200), (2, 2)])
+def test_a_picture_of_a_line_is_a_texture_too(shape):
+    picture = np.full((*shape, 3), 77, np.uint8)
+    assert textures.photo(np.random.default_rng(0), picture).max() == pytest.approx(77 / 255)
 
 
 def test_a_scene_and_its_views_are_functions_of_their_numbers(samples):
