@@ -47,8 +47,8 @@ def run(args: Namespace) -> int:
         report['unavailable'] += [node for node in nodes if 'reason' in node]
     write_report(report, tables(report), args.json, args.markdown)
     if args.end_to_end and not report['end_to_end']:
-        reasons = [case['reason'] for case in report['unavailable']]
-        raise CommandError('; '.join(dict.fromkeys(reasons)) or 'no case of ours, so no node was measured')
+        reasons = [case['reason'] for case in nodes or report['unavailable']]
+        raise CommandError('; '.join(dict.fromkeys(reasons)))
     return 0
 
 

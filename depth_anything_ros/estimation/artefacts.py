@@ -52,8 +52,8 @@ class Artefacts:
             'torch': torch.__version__,
             **versions,
         }
-        # What `has` has read, for who makes use of it next.
-        self._read: tuple[Path, bytes] | None = None
+        # What `has` has found of files, by path: which file it was, and whether it is sound.
+        self._found: dict[Path, tuple[tuple[int, int], bool]] = {}
 
     def path(self, shape: tuple[int, ...], precision: str) -> Path:
         """Where the entry is, or would be, for batches of this shape."""
@@ -63,16 +63,22 @@ class Artefacts:
         return cache_folder() / f'{self._name}-{size}-{precision}-{digest}.{self._form}'
 
     def has(self, shape: tuple[int, ...], precision: str) -> bool:
-        """Whether the entry is there and sound."""
+        """Whether the entry is there and sound. A file is read once for that, however often it is asked."""
         path = self.path(shape, precision)
-        content = read(path)
-        self._read = None if content is None else (path, content)
-        return content is not None
+        try:
+            status = path.stat()
+        except OSError:
+            return False
+        # An entry is never changed, only replaced. (To read one changes its times.)
+        which = status.st_ino, status.st_size
+        if self._found.get(path, (None, False))[0] != which:
+            self._found[path] = which, read(path) is not None
+        return self._found[path][1]
 
     def read_or_make(self, shape: tuple[int, ...], precision: str, make: Callable[[], bytes]) -> bytes:
         """The entry's content, or what make() gives, which is then the entry's."""
-        path, known, self._read = self.path(shape, precision), self._read, None
-        content = known[1] if known and known[0] == path else read(path)
+        path = self.path(shape, precision)
+        content = read(path)
         if content is None:
             content = make()
             write(path, content)

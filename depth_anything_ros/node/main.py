@@ -32,7 +32,9 @@ def main(args: list[str] | None = None) -> int:
 
     def stop(number: int, _) -> None:
         stopping.append(number)
-        if starting or (node is not None and node.is_configuring):  # a download may take minutes
+        # Once: ros2 launch sends a second one beside the terminal's, which would break off the end.
+        is_loading = starting or (node is not None and node.is_configuring)  # a download may take minutes
+        if is_loading and len(stopping) == 1:
             raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -60,6 +62,9 @@ def main(args: list[str] | None = None) -> int:
             node.destroy_node()
         executor.shutdown()
         rclpy.try_shutdown()
+        # While the interpreter ends it would die of one.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
     return 0
 
 

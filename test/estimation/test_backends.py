@@ -293,7 +293,8 @@ def test_auto_does_without_an_openvino_that_has_no_plugin_for_the_cpu(openvino, 
     ours, image = estimate(lite()), picture()
     np.testing.assert_allclose(ours(image).values, torch_values(lite(), image), rtol=1e-5)
     assert ours.backend == 'torch'
-    with pytest.raises(DeviceUnavailableError):
+    assert 'no plugin for the CPU' in ours.backend_reason
+    with pytest.raises(DeviceUnavailableError, match='no plugin for the CPU'):
         estimate(lite(), backend='openvino')
 
 

@@ -114,8 +114,9 @@ def test_the_process_stops_cleanly_when_told_to(number):
     assert 'Traceback' not in rest
 
 
-def test_a_signal_is_heard_while_a_manager_waits_for_a_download(tmp_path):
-    """From a hub that takes the request and never answers."""
+@pytest.mark.parametrize('times', [1, 2])
+def test_a_signal_is_heard_while_a_manager_waits_for_a_download(tmp_path, times):
+    """From a hub that takes the request and never answers. Twice, as at Ctrl-C by the terminal and by ros2 launch."""
     client, hub = Client(), socket.create_server(('127.0.0.1', 0))
     address = f'http://127.0.0.1:{hub.getsockname()[1]}'
     environment = {'HF_HUB_OFFLINE': '0', 'HF_ENDPOINT': address, 'NO_PROXY': '127.0.0.1', 'HOME': str(tmp_path)}
@@ -142,7 +143,9 @@ def test_a_signal_is_heard_while_a_manager_waits_for_a_download(tmp_path):
                 process.kill()
                 pytest.fail(f'nothing was asked of the hub: {process.communicate()[0]}')
             with hub.accept()[0]:
-                process.send_signal(signal.SIGTERM)
+                for _ in range(times):
+                    process.send_signal(signal.SIGTERM)
+                    time.sleep(0.03)
                 output, _ = process.communicate(timeout=20.0)
     finally:
         process.kill()

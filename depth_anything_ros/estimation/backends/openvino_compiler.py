@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import shlex
 from collections.abc import Callable
-from functools import partial
 from queue import SimpleQueue
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -53,6 +52,8 @@ class OpenVinoCompiler:
         self._device = target.openvino or 'CPU'
         # 'GPU' is the first of GPU.0 and GPU.1.
         if not any(name == self._device or name.startswith(f'{self._device}.') for name in core.available_devices):
+            if self._device == 'CPU':
+                raise DeviceUnavailableError('this OpenVINO has no plugin for the CPU: pip install openvino')
             raise DeviceUnavailableError(
                 f"device '{target}' is not there: OpenVINO has {', '.join(core.available_devices)}; for Intel's GPUs "
                 'and NPUs their driver has to be installed'
@@ -70,12 +71,18 @@ class OpenVinoCompiler:
 
     def compile(self, batch: torch.Tensor, precision: str) -> Run:
         """See Compiler."""
-        content = self._content(tuple(batch.shape), precision)
+        shape = tuple(batch.shape)
+        content = self._content(shape, precision)
         alone = self._compiled(content, precision, {'PERFORMANCE_HINT': 'LATENCY'})
         if self.parallel == 1:
             return _OnCores(alone, lambda: alone, 1)
-        # Of the same content: to read it again may be to make it again, while cameras wait.
-        beside = partial(self._compiled, content, precision, {'NUM_STREAMS': self._streams})
+        # What is not in the cache is kept, lest it be made again while cameras wait.
+        kept = None if self._artefacts.has(shape, _stored(precision)) else content
+
+        def beside() -> openvino.CompiledModel:
+            again = kept or self._content(shape, precision)
+            return self._compiled(again, precision, {'NUM_STREAMS': self._streams})
+
         return _OnCores(alone, beside, self.parallel)
 
     def _compiled(self, content: bytes, precision: str, hints: dict[str, Any]) -> openvino.CompiledModel:
@@ -150,6 +157,7 @@ class _OnCores:
 
     def _made(self) -> SimpleQueue[openvino.InferRequest]:
         compiled, requests = self._beside(), SimpleQueue()
+        self._beside = None  # and with it what it may keep
         for _ in range(self._count):
             requests.put(compiled.create_infer_request())
         return requests

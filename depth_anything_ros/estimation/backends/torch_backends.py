@@ -103,7 +103,8 @@ class EagerBackend:
         if self._run is None:
             expected = self._make('fp32')(batch)
             if not torch.isfinite(expected).all():
-                self.precision = 'fp32'
+                if self._run is None:  # on a CPU another thread may have come further with another image
+                    self.precision = 'fp32'
                 return expected  # nothing to be held against; the estimator says what this means
             self.precision, self._run = first_accurate(self.name, self._precisions, self._make, batch, expected)
             if self.device.type == 'cuda':

@@ -6,7 +6,6 @@ import argparse
 import subprocess
 import sys
 from contextlib import ExitStack
-from math import inf
 from pathlib import Path
 from time import monotonic
 
@@ -27,6 +26,8 @@ from depth_anything_ros.node.trials import enter_private_domain, module_process,
 
 _FRAMES = 10
 _PICTURES = ('input', 'depth', 'truth', 'error', 'disparity', 'overview')
+# Until the node is heard: it loads its model first, and may have to fetch it. Then until the first frame, and the last.
+_LOAD_TIMEOUT_S = 1800.0
 _START_TIMEOUT_S = 120.0
 _TIMEOUT_S = 300.0
 # The error map's last colour.
@@ -134,15 +135,14 @@ def _listen(
     subscriber: Subscriber, executor: SingleThreadedExecutor, processes: dict[str, subprocess.Popen]
 ) -> str | None:
     """Until enough frames have come; says what went wrong, if anything."""
-    deadline, started = inf, False
+    deadline, heard, started = monotonic() + _LOAD_TIMEOUT_S, False, False
     while len(subscriber.colors) < _FRAMES:
         executor.spin_once(timeout_sec=0.2)
         for name, process in processes.items():
             if process.poll() is not None:
                 return f'{name} ended with code {process.returncode}; its reason is above'
-        # Before it says anything the node loads its model, which it may have to fetch: that takes what it takes.
-        if deadline == inf and subscriber.statuses:
-            deadline = monotonic() + _START_TIMEOUT_S
+        if subscriber.statuses and not heard:
+            heard, deadline = True, monotonic() + _START_TIMEOUT_S
         if subscriber.colors and not started:
             started, deadline = True, monotonic() + _TIMEOUT_S
         if monotonic() > deadline:

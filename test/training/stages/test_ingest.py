@@ -1,6 +1,7 @@
 """Bags become shards: what is kept, what is dropped and counted, and the same bytes however it was done."""
 
 import os
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -422,13 +423,23 @@ def test_topics_that_share_a_calibration_all_follow_it(tmp_path):
         assert seen[topic, FRAMES - 1] == pytest.approx(zoomed[0])
 
 
-def test_what_cannot_be_looked_into_beside_the_bags_is_passed_over(tmp_path, caplog):
+def test_what_cannot_be_looked_into_beside_the_bags_is_passed_over(tmp_path, monkeypatch, caplog):
     drive(tmp_path / 'logs' / 'monday')
     (tmp_path / 'logs' / 'latest').symlink_to(tmp_path / 'gone')
     (tmp_path / 'logs' / 'again').symlink_to(tmp_path / 'logs')
     (tmp_path / 'logs' / 'round').symlink_to(tmp_path / 'logs' / 'round')
     os.mkfifo(tmp_path / 'logs' / 'pipe')
+    (tmp_path / 'logs' / 'lost+found').mkdir()
+    iterdir = Path.iterdir
+
+    def refuse(path):  # what nobody refuses to root
+        if path.name == 'lost+found':
+            raise PermissionError(13, 'Permission denied', str(path))
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, 'iterdir', refuse)
     assert [bag.name for bag in find_bags([str(tmp_path / 'logs')])] == ['monday']
+    assert 'lost+found cannot be read' in caplog.text
 
 
 def test_bags_whose_names_become_one_word_are_told_apart(tmp_path):
