@@ -18,7 +18,8 @@ def test_the_node_is_timed_from_stamp_to_arrival_and_no_frame_goes_missing(tmp_p
     (run,) = json.loads(path.read_text())['end_to_end']
     # In 5 to 6 s, since it ends with the node's next word; a camera that is starved sends less.
     assert 20 <= run['sent'] <= 75
-    assert 0 < run['answered'] <= run['sent'] + 1
+    # On the way when the clock starts are the frames of as long as the machine just stood still.
+    assert 0 < run['answered'] <= run['sent'] + 8
     for latency in run['latency_ms'].values():
         assert 0 < latency['p50'] <= latency['p95'] <= latency['p99'] < 60e3
     counts = run['counts']
