@@ -93,8 +93,8 @@ def test_a_sparse_depth_image_makes_metres_of_disparity(run_node, kind):
     truth = (1.0 / (0.4 * spread + 0.1)).astype(np.float32)  # 2 to 10 m
     sparse = np.where(np.random.default_rng(0).random(truth.shape) < 0.1, truth, 0.0).astype(np.float32)
     reference = sparse if kind == np.float32 else (sparse * 1000.0 + 0.5).astype(np.uint16)
-    # The evidence may come after its frame, and then holds from the next one on; or before, and then its frame may be the
-    # only one of the two.
+    # The evidence may come after its frame, and then holds from the next one on; or before, and then its frame may be
+    # the only one of the two.
     client.send(image, reference=reference)
     client.send(image)
     depth = depth_of(client.wait_for(lambda: client.received['depth/image_rect'], 'depth/image_rect')[0])
