@@ -8,7 +8,7 @@ that is False may be anything, NaN too: neither they nor their gradient come thr
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import torch
@@ -115,9 +115,9 @@ def _per_image_affine_invariant(
         raise ValueError(f'edge_weight must be 0 with a trim, got {edge_weight} with {trim}')
     expected = normalise(target, mask)
     residual = (normalise(prediction, mask) - expected).abs().flatten(1)
-    valid = mask.flatten(1)
     if not trim:
         return _weighted_mean(residual, _weights(expected, mask, edge_weight, normalised=True)).squeeze(1)
+    valid = mask.flatten(1)
     count = valid.sum(1, keepdim=True)
     kept = count - (count.double() * trim).floor().long()
     chosen = torch.arange(residual.shape[1], device=residual.device) < kept
@@ -270,10 +270,8 @@ def cutmix_loss(
     Raises:
         ValueError: shapes, a mask's type or trim do not fit.
     """
-    _check(box_mask, prediction, target_a, target_b, mask_a, mask_b)
-    inside = _per_image_affine_invariant(prediction, target_a, mask_a & box_mask, trim)
-    outside = _per_image_affine_invariant(prediction, target_b, mask_b & ~box_mask, trim)
-    return _by_area(inside, outside, box_mask)
+    loss = partial(_per_image_affine_invariant, trim=trim)
+    return _by_region(loss, prediction, target_a, target_b, box_mask, mask_a, mask_b)
 
 
 @_in_float32
@@ -295,14 +293,23 @@ def cutmix_gradient_matching_loss(
     Returns:
         Scalar.
     """
+    loss = partial(_per_image_gradient_matching, scales=scales)
+    return _by_region(loss, prediction, target_a, target_b, box_mask, mask_a, mask_b)
+
+
+def _by_region(
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+    prediction: Tensor,
+    target_a: Tensor,
+    target_b: Tensor,
+    box_mask: Tensor,
+    mask_a: Tensor,
+    mask_b: Tensor,
+) -> Tensor:
+    """The mean over the images of a loss (B,) of each region apart, weighted by the region's area."""
     _check(box_mask, prediction, target_a, target_b, mask_a, mask_b)
-    inside = _per_image_gradient_matching(prediction, target_a, mask_a & box_mask, scales)
-    outside = _per_image_gradient_matching(prediction, target_b, mask_b & ~box_mask, scales)
-    return _by_area(inside, outside, box_mask)
-
-
-def _by_area(inside: Tensor, outside: Tensor, box_mask: Tensor) -> Tensor:
-    """The mean over the images of what is said (B,) of the two regions, each weighted by its area."""
+    inside = loss(prediction, target_a, mask_a & box_mask)
+    outside = loss(prediction, target_b, mask_b & ~box_mask)
     area = box_mask.flatten(1).to(inside.dtype).mean(1)
     return (area * inside + (1 - area) * outside).mean()
 

@@ -124,10 +124,9 @@ def pack_openvino(model: openvino.Model) -> bytes:
             content = len(xml).to_bytes(8, 'little') + xml + path.with_suffix('.bin').read_bytes()
         unpack_openvino(content)  # on a full disk OpenVINO writes a part of the weights and says nothing
     except (OSError, RuntimeError) as error:
-        reason = str(error).strip().rsplit('\n', 1)[-1]
         raise ExportError(
-            f'OpenVINO IR cannot be written as a temporary file ({reason}): make room there, or name a folder that has '
-            'it with $TMPDIR'
+            f'OpenVINO IR cannot be written as a temporary file ({openvino_reason(error)}): make room there, or name a '
+            'folder that has it with $TMPDIR'
         ) from error
     return content
 
@@ -160,8 +159,12 @@ def openvino_core() -> openvino.Core:
     try:
         return _the_core()
     except RuntimeError as error:
-        reason = str(error).strip().rsplit('\n', 1)[-1]
-        raise BackendUnavailableError(f'OpenVINO is installed but does not start: {reason}') from error
+        raise BackendUnavailableError(f'OpenVINO is installed but does not start: {openvino_reason(error)}') from error
+
+
+def openvino_reason(error: Exception) -> str:
+    """What OpenVINO complains of: where in its source it does so comes first."""
+    return str(error).strip().rsplit('\n', 1)[-1]
 
 
 @cache

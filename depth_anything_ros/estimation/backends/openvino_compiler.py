@@ -17,7 +17,13 @@ from depth_anything_ros.estimation.artefacts import Artefacts
 from depth_anything_ros.estimation.backends.interface import Run
 from depth_anything_ros.estimation.devices import Target, choose_precisions, cpu_computes_bf16, usable_cores
 from depth_anything_ros.estimation.errors import BackendUnavailableError, DeviceUnavailableError
-from depth_anything_ros.estimation.export import openvino_core, pack_openvino, to_openvino, unpack_openvino
+from depth_anything_ros.estimation.export import (
+    openvino_core,
+    openvino_reason,
+    pack_openvino,
+    to_openvino,
+    unpack_openvino,
+)
 from depth_anything_ros.network import DepthAnything
 
 if TYPE_CHECKING:
@@ -95,9 +101,8 @@ class OpenVinoCompiler:
             model = unpack_openvino(content)
             return openvino_core().compile_model(model, self._device, hints)
         except RuntimeError as error:
-            reason = str(error).strip().rsplit('\n', 1)[-1]
             raise BackendUnavailableError(
-                f'OpenVINO cannot compile the network for {self._device}: {reason}'
+                f'OpenVINO cannot compile the network for {self._device}: {openvino_reason(error)}'
             ) from error
 
     def is_prepared(self, shape: tuple[int, ...]) -> bool:
@@ -167,8 +172,7 @@ def _infer(request: openvino.InferRequest, batch: torch.Tensor) -> torch.Tensor:
     try:
         request.infer([batch.contiguous().numpy()], share_inputs=True)
     except RuntimeError as error:
-        reason = str(error).strip().rsplit('\n', 1)[-1]
-        raise BackendUnavailableError(f'OpenVINO fails to run the network: {reason}') from error
+        raise BackendUnavailableError(f'OpenVINO fails to run the network: {openvino_reason(error)}') from error
     return torch.from_numpy(request.get_output_tensor().data.copy())
 
 
