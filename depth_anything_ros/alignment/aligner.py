@@ -30,12 +30,13 @@ from depth_anything_ros.alignment.tracker import Tracker
 from depth_anything_ros.geometry.transforms import TransformError
 from depth_anything_ros.messages import InvalidMessageError, stamp_ns
 
+RESTART_NS = 1_000_000_000
+"""A step back in time larger than this is a restarted bag or simulation, not a late message."""
+
 # Evidence later than its frame finds it among these: as many as fit into the bytes, two at least.
 _REMEMBERED_BYTES = 64 << 20
 # At 1 kHz four seconds; of clouds as many as fit into the bytes, since nobody may take a frame for hours.
 _REMEMBERED_EVIDENCE = 4096
-# A step back in time larger than this is a restarted bag or simulation, not a late message.
-_RESTART_NS = 1_000_000_000
 # Evidence that is so much before its frame, by stamp or by arrival, need not have been the quicker on its way.
 _EARLY_S = 1.0
 # A network errs alike at neighbouring pixels: all samples in a cell of this grid count as one.
@@ -241,7 +242,7 @@ class Aligner:
                 view = self._stabilized(view)
                 return AlignedFrame(view.disparity, None, view.values, view.least_disparity)
             self._tracker.drift = settings.drift
-            if self._last_ns is not None and view.stamp_ns < self._last_ns - _RESTART_NS:
+            if self._last_ns is not None and view.stamp_ns < self._last_ns - RESTART_NS:
                 self._forget('time went back: the alignment of before is forgotten')
             if view.stamp_ns != self._last_ns:
                 now_s = monotonic()
@@ -258,6 +259,7 @@ class Aligner:
     def realign(self) -> None:
         """Forget the alignment, and start anew with the next evidence."""
         with self._working:
+            self._held = False
             self._forget('realigned: no evidence since')
             self._state = AlignmentState(None, self._refusal)
 
@@ -288,12 +290,24 @@ class Aligner:
     def _stabilized(self, view: View) -> View:
         self._stabilizer.time_constant_s = self.settings.stabilizer_s
         disparity = self._stabilizer(view.stamp_ns, view.disparity, view.image)
+        if self._stabilizer.given_up is not None:
+            self._go_through(*self._stabilizer.given_up)
         if disparity is view.disparity:
             return view
         if view.kind == 'disparity':
             return replace(view, values=disparity)
         with np.errstate(divide='ignore'):
             return replace(view, values=np.float32(1.0) / disparity, stabilised_by=self._stabilizer.map)
+
+    def _go_through(self, gain: float, offset: float) -> None:
+        """What was learnt of stabilised disparity holds for that from now on, which that map is not applied to."""
+        self._frames.clear()
+        self._tracker.go_through(gain, offset)
+        self._constant = self._constant and self._constant.through(gain, offset)
+        current = self._state.current and self._state.current.through(gain, offset)
+        self._state = replace(self._state, current=current)
+        if self._unmeasured_near is not None:
+            self._unmeasured_near = (self._unmeasured_near - offset) / gain
 
     def _is_near(self, evidence_ns: int, stamp_ns: int) -> bool:
         return abs(evidence_ns - stamp_ns) <= self.settings.max_time_difference_s * 1e9
@@ -307,7 +321,7 @@ class Aligner:
             self._keep_evidence([])
             self._forgotten_ns = -inf
         self._tracker.forget()
-        self._constant, self._held = None, False
+        self._constant = None
         self._refusal, self._mismatch = reason, ''
 
     def _take_messages(self, view: View) -> None:
@@ -460,7 +474,9 @@ class Aligner:
         """The alignment in force for a frame, and the state that follows."""
         if self._held:
             current = self._state.current
-            age_s = None if current.stamp_ns is None else (stamp_ns - current.stamp_ns) / 1e9
+            # After time went back nobody can say how old it is.
+            is_of_another_time = current.stamp_ns is None or stamp_ns < current.stamp_ns - RESTART_NS
+            age_s = None if is_of_another_time else (stamp_ns - current.stamp_ns) / 1e9
             self._state = AlignmentState(current, 'held by ~/hold: evidence is not followed', age_s)
             return current
         current, age_s, problem = self._constant or self._tracker.at(stamp_ns), None, self._refusal

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isfinite, nan, sqrt
 
 import numpy as np
@@ -70,6 +70,17 @@ class Alignment:
             )
         if not isfinite(self.shift):
             raise DegenerateEvidenceError(f'shift must be finite, got {self.shift}')
+
+    def through(self, gain: float, offset: float) -> Alignment:
+        """The alignment of disparity that gives what this one gives of gain * disparity + offset; gain is positive.
+
+        A field's deviations of the offset, which no field can say, are left out.
+        """
+        moved, covariance = self.scale * offset, self.covariance
+        if covariance is not None:
+            log_scale, mixed, shift = covariance
+            covariance = (log_scale, mixed + moved * log_scale, shift + (2.0 * mixed + moved * log_scale) * moved)
+        return replace(self, scale=self.scale * gain, shift=self.shift + moved, covariance=covariance)
 
     def inverse_depth(self, disparity: np.ndarray) -> np.ndarray:
         """1/z in 1/m, float32, from disparity of any shape, or, with a field, of an image (H, W)."""

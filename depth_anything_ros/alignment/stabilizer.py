@@ -28,12 +28,16 @@ class Stabilizer:
     is estimated robustly; the maps are chained, and the chain leaks back to
     the identity with a time constant. So what is fast is removed, and what is slow, such as a wall that comes nearer,
     passes.
+
+    given_up: gain and offset of the chain that the last call ended, None if it ended none: by so much what it returned
+    is off from the frames before.
     """
 
     def __init__(self, time_constant_s: float) -> None:
         """time_constant_s: seconds over which a drift is let through; 0: nothing is changed."""
         self.time_constant_s = time_constant_s
         self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self.given_up: tuple[float, float] | None = None
         self._stamp_ns = 0
         self._size: tuple[int, ...] = ()
         self._previous: np.ndarray | None = None
@@ -43,21 +47,26 @@ class Stabilizer:
     def __call__(self, stamp_ns: int, disparity: np.ndarray, image: np.ndarray | None = None) -> np.ndarray:
         """Return (H, W) disparity, stabilised; as it is in the first frame, and after a cut, a gap or a new size.
 
+        A frame that comes twice, or a little late, is none of these.
+
         image: uint8 RGB (h, w, 3) of the same field of view; without it the camera is taken to stand still.
         """
-        if self.time_constant_s <= 0.0:
-            self._previous = None
-            return disparity
-        now, gray = _reduced(disparity, image)
-        elapsed_s = (stamp_ns - self._stamp_ns) / 1e9
+        before, self.given_up = self.map, None
         step = None
-        if self._previous is not None and self._size == disparity.shape and 0.0 < elapsed_s <= _LONGEST_GAP_S:
-            step = _affine_between(now, self._followed(gray))
+        if self.time_constant_s > 0.0:
+            now, gray = _reduced(disparity, image)
+            elapsed_s = abs(stamp_ns - self._stamp_ns) / 1e9
+            if self._previous is not None and self._size == disparity.shape and elapsed_s <= _LONGEST_GAP_S:
+                step = _affine_between(now, self._followed(gray))
         if step is None:
             self._gain, self._offset = 1.0, 0.0
+            self.given_up = before if before != self.map else None
         else:
             kept = exp(-elapsed_s / self.time_constant_s)
             self._gain, self._offset = step[0] ** kept, step[1] * kept
+        if self.time_constant_s <= 0.0:
+            self._previous = None
+            return disparity
         self._stamp_ns, self._size, self._previous_gray = stamp_ns, disparity.shape, gray
         self._previous = (self._gain * now + self._offset).astype(np.float32)
         if (self._gain, self._offset) == (1.0, 0.0):

@@ -82,6 +82,12 @@ class Tracker:
         self._distances.clear()
         self._restlessness = 1.0
 
+    def go_through(self, gain: float, offset: float) -> None:
+        """Refer to disparity from now on that was gain * disparity + offset until now, see Alignment."""
+        self._state, self._candidate = (
+            state and _moved(state, state.alignment().through(gain, offset)) for state in (self._state, self._candidate)
+        )
+
     def at(self, stamp_ns: int) -> Alignment | None:
         """The alignment at a time, its covariance grown since the last evidence; None before the first."""
         return self._state.at(stamp_ns, self._drift).alignment() if self._state else None
@@ -144,10 +150,19 @@ class Tracker:
 
 
 def _measured(fit: Alignment, reach: float) -> _State:
-    log_scale, mixed, shift = fit.covariance
-    covariance = np.array([[log_scale, mixed], [mixed, shift]])
+    mean, covariance = _moments(fit)
     covariance += np.diag([_LEAST_SIGMA**2, (_LEAST_SIGMA * reach) ** 2])
-    return _State(np.array([log(fit.scale), fit.shift]), covariance, fit.stamp_ns, reach, fit)
+    return _State(mean, covariance, fit.stamp_ns, reach, fit)
+
+
+def _moved(state: _State, alignment: Alignment) -> _State:
+    mean, covariance = _moments(alignment)
+    return replace(state, mean=mean, covariance=covariance, fit=alignment)
+
+
+def _moments(alignment: Alignment) -> tuple[np.ndarray, np.ndarray]:
+    log_scale, mixed, shift = alignment.covariance
+    return np.array([log(alignment.scale), alignment.shift]), np.array([[log_scale, mixed], [mixed, shift]])
 
 
 def _combine(state: _State, measured: _State, held_at_slope: float | None) -> tuple[_State, float]:

@@ -10,7 +10,6 @@ import time
 from argparse import Namespace
 from dataclasses import replace
 
-import numpy as np
 from tqdm import tqdm
 
 from depth_anything_ros.bags.errors import BagError
@@ -147,10 +146,12 @@ class _Worker:
         self._outputs.write_camera_info(header, time_ns, camera.info)
         stride = self._args.stride
         cloud = point_cloud(depth, camera.model, image.pixels, stride)
-        if not cloud.is_empty or is_mostly_free(np.isposinf(depth), camera.model, stride):
+        if not cloud.is_empty or is_mostly_free(depth, camera.model, stride):
             self._outputs.write_points(header, time_ns, cloud)
         else:
-            self._unknown.add('there is no point, and most of the view is unknown or nearer than --range-min')
+            self._unknown.add(
+                'there is no point, and most of the view is unknown, or some of it nearer than --range-min'
+            )
 
     def _no_metres(self) -> str:
         if not (self._args.alignment_source or self._args.scale_reference):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -40,7 +41,7 @@ def write_picture(path: Path, image: np.ndarray) -> None:
     if not encoded:
         raise OSError(f'OpenCV cannot encode {image.dtype} {image.shape} as {path.suffix}')
     with replacing(path) as unfinished:
-        data.tofile(unfinished)
+        unfinished.write_bytes(data)  # not tofile, which says nothing of a full disk
 
 
 def depth_path(stem: Path, file_format: str) -> Path:
@@ -55,8 +56,10 @@ def write_depth(path: Path, depth: np.ndarray | None, disparity: np.ndarray) -> 
     least value to 0 and its greatest to 65535, which loses the scale. Raises OSError.
     """
     if path.suffix == '.npy':
+        data = BytesIO()
+        np.save(data, disparity if depth is None else depth)
         with replacing(path) as unfinished:
-            np.save(unfinished, disparity if depth is None else depth)
+            unfinished.write_bytes(data.getbuffer())  # as above
     else:
         write_picture(path, _scaled(disparity) if depth is None else depth_to_millimetres(depth))
 

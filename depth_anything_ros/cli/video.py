@@ -91,12 +91,35 @@ def _frames(video: cv2.VideoCapture) -> Iterator[np.ndarray]:
 @contextmanager
 def _writer(path: Path, fps: float, shape: tuple[int, ...]):
     """Lend a function that adds a picture, twice as wide as the input's shape, to an MP4 file."""
-    height, width = shape[0], 2 * shape[1]
+    height, width, count = shape[0], 2 * shape[1], 0
+
+    def write(picture: np.ndarray) -> None:
+        nonlocal count
+        if picture.shape[:2] != (height, width):  # which OpenCV would leave out
+            raise CommandError(
+                f'frame {count} is {picture.shape[1] // 2}x{picture.shape[0]}, those before are {width // 2}x{height}: '
+                'a video has one size'
+            )
+        writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        count += 1
+
     with replacing(path) as unfinished:
         writer = cv2.VideoWriter(str(unfinished), cv2.VideoWriter_fourcc(*'mp4v'), fps, (width, height))
         try:
             if not writer.isOpened():
                 raise CommandError(f'{path}: this OpenCV cannot write MP4 video of {width}x{height}')
-            yield lambda picture: writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+            yield write
         finally:
             writer.release()
+        # OpenCV's writer tells nobody of a full disk.
+        written = _frame_count(unfinished)
+        if written != count:
+            raise CommandError(f'{path}: {written} of {count} frames were written: is the disk full?')
+
+
+def _frame_count(path: Path) -> int:
+    video = cv2.VideoCapture(str(path))
+    try:
+        return int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
+    finally:
+        video.release()

@@ -151,7 +151,8 @@ def _check_intrinsics(name: str, matrix: np.ndarray) -> None:
             f'numbers and fx, fy > 0; {remedy}'
         )
     others = matrix[[0, 1, 2, 2], [1, 0, 0, 1]]
-    if np.abs(others).max() > 1e-6 * fx:
+    # Not "larger than", which NaN never is. Some drivers leave the last element 0.
+    if not (np.abs(others).max() <= 1e-6 * fx and matrix[2, 2] in (0.0, 1.0)):
         raise CameraInfoError(
             f'CameraInfo has {name} = {matrix.tolist()}, expected [fx 0 cx, 0 fy cy, 0 0 1] row by row; '
             'check for skew or a transposed matrix'

@@ -10,6 +10,8 @@ from depth_anything_ros.geometry.depth import as_depth_image
 
 # From this share of its pixels on a view is mostly free.
 MOSTLY_FREE = 0.5
+# Up to this share they may be nearer than a point: specks.
+HARDLY_NEAR = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,14 +91,18 @@ def point_cloud(
     return PointCloud(points, colors)
 
 
-def is_mostly_free(free: np.ndarray, camera: CameraModel, stride: int = 1) -> bool:
-    """Whether `free`, bool (H, W), is true of most pixels that have a ray, of every `stride`-th row and column.
+def is_mostly_free(depth: np.ndarray, camera: CameraModel, stride: int = 1, certain: np.ndarray | None = None) -> bool:
+    """Whether marked depth (H, W) is +Inf at most pixels that have a ray, of every `stride`-th row and column.
 
-    An empty cloud says that the way is free; where that is known of a few pixels only it would be a lie.
+    `certain`, bool (H, W): where that is to be believed; None: everywhere. An empty cloud says that the way is free.
+    Where that is known of a few pixels only, or some of the view is -Inf, nearer than a point may be, it would be a
+    lie.
     """
     every = (slice(None, None, stride),) * 2
-    seen = np.isfinite(camera.rays(*free.shape)[(*every, 2)])
-    return bool(seen.any() and free[every][seen].mean() >= MOSTLY_FREE)
+    seen = np.isfinite(camera.rays(*depth.shape)[(*every, 2)])
+    depth = depth[every]
+    free = np.isposinf(depth) if certain is None else np.isposinf(depth) & certain[every]
+    return bool(seen.any() and free[seen].mean() >= MOSTLY_FREE and np.isneginf(depth)[seen].mean() <= HARDLY_NEAR)
 
 
 def _points(depth: np.ndarray, rays: np.ndarray) -> np.ndarray:

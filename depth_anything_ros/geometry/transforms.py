@@ -32,6 +32,7 @@ class NoTransforms:
 
     def lookup(self, target_frame: str, target_ns: int, source_frame: str, source_ns: int) -> np.ndarray:
         """The identity, for one and the same frame; raises TransformError for any other."""
+        check_named(target_frame, source_frame)
         if target_frame == source_frame:
             return np.eye(4)
         raise TransformError(f"nothing says where '{source_frame}' is in '{target_frame}': set alignment.extrinsics")
@@ -97,6 +98,7 @@ class TransformTree:
         extrapolated. Raises TransformError.
         """
         target, source = _plain(target_frame), _plain(source_frame)
+        check_named(target, source)
         if not self._fixed_frame or target_ns == source_ns:
             return self._relative(target, target_ns, source, source_ns)
         target_in_fixed = self._relative(self._fixed_frame, target_ns, target, target_ns)
@@ -190,6 +192,15 @@ class _Link:
         if keep_ns is not None:
             old = bisect_left(self._stamps, self._stamps[-1] - keep_ns)
             del self._stamps[:old], self._poses[:old]
+
+
+def check_named(target_frame: str, source_frame: str) -> None:
+    """Raise TransformError for an empty name: two of them need not be one frame."""
+    for frame, whose in ((target_frame, 'the image'), (source_frame, 'the evidence')):
+        if not frame:
+            raise TransformError(
+                f'the frame_id of {whose} is empty: let its driver set it, or set alignment.extrinsics'
+            )
 
 
 def _plain(frame: str) -> str:

@@ -64,7 +64,7 @@ class DepthNode(LifecycleNode):
         self._log_handler = RosLogHandler(self.get_logger())
         library_logger = logging.getLogger('depth_anything_ros')
         library_logger.addHandler(self._log_handler)
-        library_logger.setLevel(logging.INFO)
+        library_logger.setLevel(logging.DEBUG)  # what is shown is ROS's to say
         # Last, since it may raise, and rclpy then destroys the node.
         self._settings = Settings.declare(self)
         self._tf.fixed_frame = self._settings.alignment_fixed_frame

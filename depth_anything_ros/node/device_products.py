@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from math import ceil, inf
+from math import ceil, floor, inf
 from weakref import proxy
 
 import numpy as np
@@ -21,11 +21,11 @@ from depth_anything_ros.alignment.tensors import (
     sigma_of_inverse,
 )
 from depth_anything_ros.estimation.backends.torch_backends import RUNS_BEFORE_CAPTURE, captured
-from depth_anything_ros.estimation.devices import with_room
+from depth_anything_ros.estimation.devices import gpu_turn, with_room
 from depth_anything_ros.estimation.resident import check_finite
-from depth_anything_ros.estimation.transfer import numbers_to_device, to_host
+from depth_anything_ros.estimation.transfer import numbers_to_device, start_to_host
 from depth_anything_ros.geometry import CameraModel, DepthRectifier
-from depth_anything_ros.geometry.cloud import MOSTLY_FREE, voxel_centroids
+from depth_anything_ros.geometry.cloud import HARDLY_NEAR, MOSTLY_FREE, voxel_centroids
 from depth_anything_ros.geometry.colorize import PERCENTILES, palette
 from depth_anything_ros.geometry.tensors import (
     backproject,
@@ -58,8 +58,8 @@ from depth_anything_ros.node.products import (
     topics_with_sigma,
 )
 
-# What comes down beside the topics: whether the prediction is finite, whether anything is known of what a cloud would
-# show, and of how many points a compact one is.
+# What comes down beside the topics: whether the prediction is finite, whether there are points or the view is free, and
+# of how many points a compact cloud is.
 _FINITE, _KNOWN, _COUNT = 'finite', 'known', 'count'
 _DTYPES = {torch.float32: np.float32, torch.int32: np.int32, torch.int16: np.uint16, torch.uint8: np.uint8}
 # In place of an alignment's, and as many: with or without one it is the same plan, and its graph takes one shape.
@@ -132,7 +132,9 @@ class DeviceRender:
         numbers = numbers_to_device((aligned.least_disparity, *numbers), self._device)
         inputs = values.tensor, values.finite, numbers, made.prediction.pixels
         work = _Work.of(made, topics)
-        parts = with_room(lambda: self._plan(work)(*inputs), self._plans.clear, self._device)
+        with gpu_turn(self._device):
+            coming = with_room(lambda: self._plan(work)(*inputs), self._plans.clear, self._device)
+        parts = coming()
         check_finite(bool(parts[_FINITE][0]), values.precision)
         for name in filter(topics.__contains__, TOPICS):
             if name != POINTS:
@@ -163,19 +165,23 @@ class _Plan:
         if work.camera is not None:
             rays = work.camera.rays(*work.size)[:: work.stride, :: work.stride]
             self._rays = torch.tensor(rays, device=device)
-            self._least_free = max(1, ceil(MOSTLY_FREE * np.isfinite(rays[..., 2]).sum()))
+            seen = int(np.isfinite(rays[..., 2]).sum())
+            self._least_free, self._most_near = max(1, ceil(MOSTLY_FREE * seen)), floor(HARDLY_NEAR * seen)
         if COLOR in work.topics:
             self._palette = torch.tensor(palette(work.colormap)[:, ::-1].copy(), device=device)
             self._percentiles = torch.tensor(PERCENTILES, device=device) / 100.0
 
-    def __call__(self, *inputs: torch.Tensor) -> dict[str, np.ndarray]:
-        """The parts by name, of the inputs of _packed."""
+    def __call__(self, *inputs: torch.Tensor) -> Callable[[], dict[str, np.ndarray]]:
+        """Begin with the inputs of _packed; what is returned waits for the parts, and gives them by name."""
         with torch.inference_mode():
             packed = self._run(*inputs)
             self._runs += 1
             if self._runs == RUNS_BEFORE_CAPTURE and packed.is_cuda:
                 self._run = captured(self._run, *inputs, limit=0.0)
-        data, parts, start = to_host(packed), {}, 0
+        return partial(self._unpacked, start_to_host(packed))
+
+    def _unpacked(self, coming: Callable[[], np.ndarray]) -> dict[str, np.ndarray]:
+        data, parts, start = coming(), {}, 0
         for name, shape, dtype in self._layout:
             end = start + int(np.prod(shape)) * np.dtype(dtype).itemsize
             parts[name] = data[start:end].view(dtype).reshape(shape)
@@ -242,7 +248,8 @@ class _Plan:
         """sigma: of depth; certain: where the way is so if it is free; both with points.max_relative_sigma alone."""
         work, every = self._work, (slice(None, None, self._work.stride),) * 2
         depth = depth[every]
-        free = torch.isposinf(depth) & torch.isfinite(self._rays[..., 2])
+        in_view = torch.isfinite(self._rays[..., 2])
+        free, near = torch.isposinf(depth) & in_view, torch.isneginf(depth) & in_view
         if work.certain > 0.0:
             free &= certain[every]
             depth = depth.masked_fill(~(sigma[every] <= work.certain * depth), torch.nan)
@@ -252,7 +259,8 @@ class _Plan:
             colors = (pixels if work.image_size == work.size else resized(pixels, work.size))[every]
         points = backproject(depth, self._rays)
         seen = ~torch.isnan(points[..., 2])
-        known = ((free.sum() >= self._least_free) | seen.any()).int().reshape(1)
+        is_free = (free.sum() >= self._least_free) & (near.sum() <= self._most_near)
+        known = (is_free | seen.any()).int().reshape(1)
         packed = pack_points(points, colors)
         if work.organized:
             return {POINTS: packed, _KNOWN: known}

@@ -21,6 +21,8 @@ _WINDOW_S = 5.0
 LOSS_ADVICE = 'let driver and node both use config/fastdds.xml (README, Troubleshooting)'
 """What to do where messages are lost in transport."""
 _IDLE = 'idle: nobody subscribes'
+# How long after its stamp an image may arrive, as diagnostic_updater's TimeStampStatus has it.
+_LEAST_DELAY_S, _MOST_DELAY_S = -1.0, 5.0
 _DISABLED = 'disabled by ~/enable'
 
 COUNTS = (
@@ -138,12 +140,27 @@ class FrameStatistics:
                 'frames come and nothing goes out: see alignment and camera',
             ),
             (bool(unheard), _WARN, '; '.join(unheard)),
+            (bool(skew := self._skew()), _WARN, f'{self._rate_hz():.1f} Hz; {skew}'),
             (not self._published and self._age_s('skipped') < self._age_s('processed'), _OK, _IDLE),
         )
         for applies, level, message in checks:
             if applies:
                 return level, message
         return _OK, f'{self._rate_hz():.1f} Hz'
+
+    def _skew(self) -> str:
+        """What is wrong with the images' stamps, by this node's clock; empty if nothing is."""
+        if not self._published:
+            return ''
+        _, from_stamp, from_arrival = np.array(self._published).T
+        delay_s = float(np.median(from_stamp - from_arrival))
+        if _LEAST_DELAY_S <= delay_s <= _MOST_DELAY_S:
+            return ''
+        how = f'{delay_s:.1f} s after' if delay_s > 0.0 else f'{-delay_s:.1f} s before'
+        return (
+            f'images arrive {how} the time of their stamps: synchronise the clocks; with use_sim_time, /clock must '
+            'tick, and with a bag, use_sim_time be set'
+        )
 
     def _values(self) -> dict[str, str]:
         values = {'rate_hz': f'{self._rate_hz():.2f}'}
@@ -175,6 +192,8 @@ def model_status(name: str, estimator: DepthEstimator | None, hardware_id: str) 
         'precision': estimator.precision,
         'input_size': str(estimator.input_size),
     }
+    if estimator.gpu_memory_mib is not None:
+        values['GPU MiB'] = f'{estimator.gpu_memory_mib:.0f}'
     if not source.trained:
         return make_status(name, _WARN, f'{source.name} is not trained: its depth means nothing', values, hardware_id)
     return make_status(name, _OK, source.name, values, hardware_id)

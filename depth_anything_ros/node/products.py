@@ -29,8 +29,8 @@ RECTIFIED = {DEPTH, MILLIMETRES, SIGMA}
 ENCODINGS = {RELATIVE: '32FC1', COLOR: 'bgr8', DEPTH: '32FC1', MILLIMETRES: '16UC1', SIGMA: '32FC1'}
 # In place of a cloud, by Render.
 NOTHING_KNOWN = (
-    'no cloud: there is no point, and most of the view is unknown, nearer than range.min_m, or less certain than '
-    'points.max_relative_sigma'
+    'no cloud: there is no point, and some of the view is nearer than range.min_m, or most of it is unknown or less '
+    'certain than points.max_relative_sigma'
 )
 
 Fill = Callable[[Any], None]
@@ -71,7 +71,7 @@ class Products:
 Render = Callable[[Products, set[str]], Iterator[tuple[str, Fill]]]
 """Makes what these topics, which must be possible, say of a frame: one after the other, so that none waits for all.
 
-Not POINTS where no pixel is known to be an obstacle and not most to be free: an empty cloud says that the way is free.
+Not POINTS where there is no point and is_mostly_free is not true: an empty cloud says that the way is free.
 """
 
 
@@ -144,12 +144,12 @@ def _rectified(values: np.ndarray, camera: Camera | None) -> np.ndarray:
 
 
 def _is_free(made: Products, depth: np.ndarray) -> bool:
-    """Whether most of marked depth (H, W) is free, and as certainly so as the farthest point of a cloud must be."""
-    settings, free = made.settings, np.isposinf(depth)
+    """See is_mostly_free, of marked depth (H, W): as certainly as the farthest point of a cloud must be."""
+    settings, certain = made.settings, None
     if settings.points_max_relative_sigma > 0.0:
-        certain = settings.points_max_relative_sigma / settings.range_max_m
-        free &= made.aligned.alignment.inverse_sigma(made.aligned.disparity) <= certain
-    return is_mostly_free(free, made.camera.model, settings.points_stride)
+        most = settings.points_max_relative_sigma / settings.range_max_m
+        certain = made.aligned.alignment.inverse_sigma(made.aligned.disparity) <= most
+    return is_mostly_free(depth, made.camera.model, settings.points_stride, certain)
 
 
 def _cloud(made: Products, depth: np.ndarray, sigma: np.ndarray | None) -> PointCloud:

@@ -319,6 +319,11 @@ class Settings:
                 'alignment.fixed_frame takes the motion between evidence and image from TF, in whose place '
                 'alignment.extrinsics is a pose that never changes: set one of them only'
             )
+        if self.fixed_transforms is not None and len(self.camera_names) > 1:
+            raise SettingsError(
+                f'alignment.extrinsics is one pose, which would be that of each of the {len(self.camera_names)} '
+                'cameras: publish theirs on /tf or /tf_static'
+            )
 
     def _check_cameras(self) -> None:
         names = self.camera_names

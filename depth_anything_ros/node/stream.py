@@ -16,6 +16,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 
 from depth_anything_ros.alignment import Aligner, View
+from depth_anything_ros.alignment.aligner import RESTART_NS
 from depth_anything_ros.geometry import Camera, CameraInfoError, Cameras
 from depth_anything_ros.messages import ImageError, compressed_to_rgb, names_rectified_images, stamp_ns, to_rgb
 from depth_anything_ros.node.alignment_topic import AlignmentTopic
@@ -107,9 +108,7 @@ class Stream:
         """Offer the topics that this model can serve; raises rclpy's error for one that cannot be."""
         self._outputs = Outputs(self._node, self._prefix)
         self._alignment_topic = AlignmentTopic(self._node, self._prefix, f'{self._status_prefix}alignment')
-        # What was learnt of another model's predictions says nothing of this one's.
-        self._model, self._aligner = model, self._new_aligner()
-        self._render = make_render(model)
+        self._model, self._render = model, make_render(model)
 
     def withdraw(self) -> None:
         """Take the topics back."""
@@ -118,8 +117,8 @@ class Stream:
                 part.destroy()
         self._outputs = self._alignment_topic = self._model = self._render = None
         self._calibrated = False
-        # The frames that it remembers are in the GPU's memory.
-        self._aligner = self._new_aligner()
+        # What it learnt is of this model's predictions, and the frames that it remembers are in the GPU's memory.
+        self._renew_aligner('the model is given back')
 
     def listen(self, slot: Latest[Stream, Frame]) -> None:
         """Put the frames that come into the slot; raises rclpy's error for a topic that cannot be listened to."""
@@ -143,22 +142,23 @@ class Stream:
         """Go on with other settings."""
         before, topics = self._settings, self._evidence_topics()
         self._settings = settings
-        # What was fitted with another pose of the sensor is of no use.
-        if settings.source is before.source and settings.alignment_extrinsics == before.alignment_extrinsics:
+        # What was fitted with another pose of the sensor, or other rays, is of no use.
+        poses, poses_before = ((item.alignment_extrinsics, item.projection) for item in (settings, before))
+        if settings.source is before.source and poses == poses_before:
             self._aligner.settings = settings.aligner_settings
         else:
-            if self._aligner.state.held:
-                self._node.get_logger().warning(
-                    f'{self._about}the hold is released: alignment.extrinsics, alignment.source or one of its '
-                    'parameters changed'
-                )
-            self._aligner = self._new_aligner()
+            self._renew_aligner('projection, alignment.extrinsics, alignment.source or one of its parameters changed')
         if self._image_inputs:
             if settings.projection != before.projection:
                 self._subscribe_images()
             if self._evidence_topics() != topics:
                 self._change_evidence()
             self.announce_alignment()
+
+    def _renew_aligner(self, reason: str) -> None:
+        if self._aligner.state.held:
+            self._node.get_logger().warning(f'{self._about}the hold is released: {reason}')
+        self._aligner = self._new_aligner()
 
     def _new_aligner(self) -> Aligner:
         # A source of its own, since what other packages install may remember something.
@@ -287,6 +287,8 @@ class Stream:
             return
         settings, message = job.settings, job.frame.message
         stamp = stamp_ns(message)
+        if stamp < self._last_frame[0] - RESTART_NS:
+            self._tf.restart()
         camera = self._find_camera(job, prediction)
         aligned = job.aligner.align(self._view(job, prediction, camera))
         is_unsure = aligned.is_metric and not aligned.knows_sigma

@@ -11,7 +11,7 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.time import Time
 
-from depth_anything_ros.geometry.transforms import TransformError, rigid_matrix
+from depth_anything_ros.geometry.transforms import TransformError, check_named, rigid_matrix
 
 # A transform of the frame's own moment is often published a little after the frame.
 _PATIENCE = Duration(seconds=0.05)
@@ -49,13 +49,9 @@ class TfTransforms:
         target_frame, source_frame = target_frame.lstrip('/'), source_frame.lstrip('/')
         fixed_frame = self.fixed_frame.lstrip('/')
         moving = bool(fixed_frame) and target_ns != source_ns
+        check_named(target_frame, source_frame)
         if target_frame == source_frame and not moving:
             return np.eye(4)
-        for frame, whose in ((target_frame, 'the image'), (source_frame, 'the evidence')):
-            if not frame:
-                raise TransformError(
-                    f'the frame_id of {whose} is empty: let its driver set it, or set alignment.extrinsics'
-                )
         if min(target_ns, source_ns) < 0:
             raise TransformError(f'TF knows no time before 1970, and the stamp is {min(target_ns, source_ns)} ns')
         tf2_ros = _tf2_ros(target_frame, source_frame)
@@ -79,6 +75,12 @@ class TfTransforms:
                 f"no transform from '{source_frame}' to '{target_frame}'{through} at {when} s: {error}; {_REMEDY}"
             ) from error
         return _matrix(stamped.transform, target_frame, source_frame)
+
+    def restart(self) -> None:
+        """Forget where things were, for time begins anew: tf2 refuses poses of long before those that it has."""
+        with self._lock:
+            if self._buffer is not None:
+                self._buffer.clear()
 
     def close(self) -> None:
         """Forget what was heard, and listen no longer, until the next lookup."""

@@ -191,6 +191,9 @@ def test_evidence_of_another_frame_is_not_used_and_both_are_named(world):
     assert made.frame(0).depth is None
     assert 'depth_optical_frame' in made.state.problem
     assert FRAME in made.state.problem
+    made.evidence(100, frame_id='')
+    made.aligner.align(View(DISPARITY, stamp_ns=100 * MS, frame_id=''))
+    assert 'empty frame_id' in made.state.problem
     trusting = world(parameters={'any_frame': True})
     trusting.evidence(0, frame_id='depth_optical_frame')
     assert trusting.frame(0).depth is not None
@@ -402,6 +405,49 @@ def test_a_held_alignment_neither_follows_nor_ages_and_warns(world):
     assert 'held' in made.state.problem
     made.aligner.hold(False)
     assert made.frame(9100).depth is None
+
+
+@pytest.mark.parametrize('source', ['depth', 'fixed'])
+def test_a_hold_outlasts_a_stamp_that_goes_back(world, source):
+    made = world(source, {'scale': SCALE, 'shift': SHIFT} if source == 'fixed' else None)
+    evidence = made.evidence if source == 'depth' else lambda *_: None
+    evidence(0)
+    made.frame(0)
+    assert made.aligner.hold(True) == ''
+    for milliseconds in (100, 60_000, 200, 300, 400, 500):
+        evidence(milliseconds, noisy(2.0 * SCALE))
+        np.testing.assert_allclose(made.frame(milliseconds).depth, DEPTH, rtol=1e-3)
+    assert made.state.held
+    assert 'held' in made.state.problem
+
+
+@pytest.mark.parametrize('held', [False, True], ids=['followed', 'held'])
+@pytest.mark.parametrize('end', ['a gap', 'switched off', 'another size'])
+def test_where_the_stabilizer_ends_its_chain_the_alignment_knows_what_that_did(world, end, held):
+    made = world(stabilizer_s=1000.0)
+    for i in range(30):
+        # The network's scale and shift wander, and the stabilizer takes that out.
+        seen = DISPARITY * np.float32(0.98**i) + np.float32(0.02 * i)
+        made.evidence(100 * i)
+        before = made.frame(100 * i, seen)
+    assert np.abs(before.disparity / seen - 1.0).max() > 0.1
+    if held:
+        assert made.aligner.hold(True) == ''
+    later, truth = 3000, DEPTH
+    if end == 'a gap':
+        later = 4500
+    elif end == 'switched off':
+        made.aligner.settings = AlignerSettings()
+    else:
+        seen, truth = seen[::2, ::2], DEPTH[::2, ::2]
+    after = made.frame(later, seen)
+    np.testing.assert_array_equal(after.disparity, seen)
+    np.testing.assert_allclose(after.depth, truth, rtol=0.02)
+    assert made.state.held == held
+    # And the evidence after it agrees.
+    made.evidence(later + 100, truth)
+    np.testing.assert_allclose(made.frame(later + 100, seen).depth, truth, rtol=0.02)
+    assert made.state.gated == 0
 
 
 def test_what_has_aged_while_no_frame_came_cannot_be_held(world, monkeypatch):

@@ -143,6 +143,15 @@ def test_depth_beyond_the_horizon_of_the_fit_is_infinite_not_negative():
     assert np.isnan(depth[0, 3])
 
 
+def test_through_a_map_of_the_disparity_depth_and_doubt_are_the_same():
+    alignment = Alignment(0.5, 0.1, covariance=(0.01, -0.002, 0.004), noise=(0.01, 0.02))
+    disparity = np.linspace(0.5, 3.0, 20, dtype=np.float32)
+    moved = alignment.through(1.7, -0.4)
+    seen = (1.7 * disparity - 0.4).astype(np.float32)
+    np.testing.assert_allclose(moved.depth(disparity), alignment.depth(seen), rtol=1e-5)
+    np.testing.assert_allclose(moved.sigma(disparity), alignment.sigma(seen), rtol=1e-4)
+
+
 @pytest.mark.parametrize(('scale', 'shift'), [(0.0, 0.0), (-1.0, 0.0), (np.nan, 0.0), (np.inf, 0.0), (1.0, np.nan)])
 def test_an_alignment_cannot_be_made_of_nonsense(scale, shift):
     with pytest.raises(DegenerateEvidenceError):

@@ -94,6 +94,22 @@ def test_a_lasting_change_of_the_scale_teaches_nothing_of_a_shift_that_was_held(
     assert after.covariance[2] > 0.9 * before.covariance[2]
 
 
+def test_disparity_that_changes_for_good_changes_neither_what_holds_nor_what_might():
+    tracker, gain, offset = Tracker(drift=0.01), 0.6, 0.3
+    for i in range(5):
+        tracker.update(fit(0.1 * i), REACH)
+    for i in range(CONFIRMATIONS - 1):
+        assert tracker.update(fit(0.5 + 0.1 * i, scale=3.0 * SCALE), REACH)
+    now = int(0.4 * S)
+    before = tracker.at(now)
+    tracker.go_through(gain, offset)
+    disparity = np.linspace(0.5, 3.0, 9, dtype=np.float32)
+    np.testing.assert_allclose(tracker.at(now).depth(disparity), before.depth(gain * disparity + offset), rtol=1e-4)
+    np.testing.assert_allclose(tracker.at(now).sigma(disparity), before.sigma(gain * disparity + offset), rtol=1e-3)
+    assert tracker.update(fit(1.0, scale=3.0 * SCALE).through(gain, offset), REACH) == ''
+    assert tracker.at(S).scale == pytest.approx(3.0 * SCALE * gain, rel=0.02)
+
+
 def test_an_exact_source_is_followed_exactly():
     tracker = Tracker(drift=0.1)
     for i in range(5):

@@ -117,7 +117,7 @@ def test_a_cloud_of_which_nothing_is_known_is_withheld_and_one_of_free_space_is_
     assert len(found['/camera/depth/image_rect']) == 3
     assert '/camera/points' not in found
     assert (
-        '3 of 3 frames without points, first: there is no point, and most of the view is unknown or nearer'
+        '3 of 3 frames without points, first: there is no point, and most of the view is unknown, or some of it nearer'
         in last_line(capsys)
     )
     free = ('--range-min', 0, '--range-max', 0.01)

@@ -1,3 +1,5 @@
+import resource
+
 import cv2
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from worlds import Oracle
 
 from depth_anything_ros import checkpoints
 from depth_anything_ros.cli import pipeline
+from depth_anything_ros.cli.files import write_depth
 from depth_anything_ros.network import DepthAnything
 
 SCALE, SHIFT = 0.4, 0.05
@@ -224,6 +227,22 @@ def test_an_untrained_model_says_that_its_depth_means_nothing(picture, save, tmp
     options = ['--model', 'untrained-small', '--input-size', '42', '--backend', 'torch']
     assert main(['image', str(save('a.png', picture())), '--output', str(tmp_path / 'out'), *options]) == 0
     assert 'its depth means nothing' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('file_format', ['png', 'npy'])
+def test_a_full_disk_is_an_error_and_leaves_no_file(picture, tmp_path, file_format):
+    disparity = picture()[..., 0].astype(np.float32)
+    whole, cut = tmp_path / f'whole.{file_format}', tmp_path / f'cut.{file_format}'
+    write_depth(whole, None, disparity)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Short by less than what a buffer holds, which only the last write notices.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (whole.stat().st_size - 1, before[1]))
+    try:
+        with pytest.raises(OSError, match=r'\[Errno'):
+            write_depth(cut, None, disparity)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert names(tmp_path) == [whole.name]
 
 
 def test_ctrl_c_ends_with_130_and_whole_files(run, picture, save, tmp_path, monkeypatch, capsys):

@@ -1,6 +1,10 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
+
+WRITER = cv2.VideoWriter
 
 
 @pytest.fixture
@@ -88,4 +92,23 @@ def test_an_interrupted_run_leaves_no_video(run, video, tmp_path, monkeypatch):
 
     monkeypatch.setattr('depth_anything_ros.cli.video.side_by_side', interrupt)
     assert run('video', video, '--output', tmp_path / 'out.mp4') == 130
+    assert [path.name for path in tmp_path.iterdir()] == ['in.avi']
+
+
+@pytest.mark.parametrize('end', ['nothing', 'half'])
+def test_a_video_that_the_disk_cuts_off_is_an_error_and_leaves_nothing(run, video, tmp_path, monkeypatch, capsys, end):
+    # OpenCV says nothing of a disk that is full.
+    class Cut:
+        def __init__(self, path, *args):
+            self._path, self._writer = Path(path), WRITER(path, *args)
+            self.isOpened, self.write = self._writer.isOpened, self._writer.write
+
+        def release(self):
+            self._writer.release()
+            data = self._path.read_bytes()
+            self._path.write_bytes(data[: len(data) // 2] if end == 'half' else b'')
+
+    monkeypatch.setattr(cv2, 'VideoWriter', Cut)
+    assert run('video', video, '--output', tmp_path / 'out.mp4') == 1
+    assert '0 of 5 frames were written' in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ['in.avi']

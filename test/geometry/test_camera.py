@@ -260,6 +260,8 @@ NAN = float('nan')
         ({'k': [130, 0, 80, 0, -130, 60, 0, 0, 1]}, False, r'fy = -130'),
         ({'k': [130, 0, NAN, 0, 130, 60, 0, 0, 1]}, False, r'cx = nan'),
         ({'k': [130, 0, 0, 0, 130, 0, 80, 60, 1]}, False, r'transposed'),
+        ({'k': [130, NAN, 80, 0, 130, 60, 0, 0, 1]}, False, r'skew'),
+        ({'k': [130, 0, 80, 0, 130, 60, 0, 0, 2]}, False, r'0 0 1'),
         ({'k': [130, 0, 80]}, False, r'3 numbers in k, expected 9'),
         ({'k': ['a'] * 9}, False, r'expected numbers'),
         ({'p': [0.0] * 12}, True, r'P with fx = 0.*rectified = false'),

@@ -197,5 +197,8 @@ def test_one_calibrated_pose_serves_all_frames_and_none_serves_only_its_own():
     pose = FixedTransforms((1.0, 2.0, 3.0, *NO_TURN))
     np.testing.assert_array_equal(pose.lookup('camera', 0, 'lidar', 9)[:3, 3], [1.0, 2.0, 3.0])
     np.testing.assert_array_equal(NoTransforms().lookup('camera', 0, 'camera', 9), np.eye(4))
+    for nowhere in (NoTransforms(), TransformTree()):
+        with pytest.raises(TransformError, match='empty'):
+            nowhere.lookup('', 0, '', 0)
     with pytest.raises(TransformError, match=r"where 'lidar' is in 'camera': set alignment\.extrinsics"):
         NoTransforms().lookup('camera', 0, 'lidar', 0)

@@ -14,7 +14,7 @@ pytest.importorskip('sensor_msgs', reason='needs ROS 2: pip install depth_anythi
 from depth_anything_ros.alignment import AlignedFrame, Alignment
 from depth_anything_ros.estimation import DepthEstimator, NonFinitePredictionError, Prediction
 from depth_anything_ros.estimation.resident import Resident
-from depth_anything_ros.estimation.transfer import numbers_to_device, to_host
+from depth_anything_ros.estimation.transfer import numbers_to_device, start_to_host
 from depth_anything_ros.geometry import Camera, CameraModel, DepthRectifier
 from depth_anything_ros.geometry.tensors import rectified, rectifier_maps
 from depth_anything_ros.network import DepthAnything
@@ -188,12 +188,21 @@ def test_a_cloud_is_made_of_free_space_and_not_of_nothing(device, organized, lim
 
 
 @pytest.mark.parametrize('organized', [False, True])
-@pytest.mark.parametrize(('columns', 'topics'), [(2, [DEPTH]), (40, [DEPTH, POINTS])], ids=['a patch', 'most'])
-@pytest.mark.parametrize('beside', [50.0, np.nan], ids=['too near', 'no depth'])
-def test_a_patch_of_free_space_is_no_free_way(device, beside, organized, columns, topics):
+@pytest.mark.parametrize(
+    ('beside', 'columns', 'rows', 'topics'),
+    [
+        (np.nan, 2, HEIGHT, [DEPTH]),
+        (np.nan, 40, HEIGHT, [DEPTH, POINTS]),
+        (50.0, 2, HEIGHT, [DEPTH]),
+        (50.0, 46, HEIGHT, [DEPTH]),
+        (50.0, 46, 8, [DEPTH, POINTS]),
+    ],
+    ids=['a patch', 'most', 'a patch beside what is too near', 'most, and a post too near', 'all but a speck'],
+)
+def test_a_patch_of_free_space_is_no_free_way(device, beside, organized, columns, rows, topics):
     values, image = np.full((HEIGHT, WIDTH), 1.0, np.float32), scene()[1]
     values[:] = 4.0 if np.isnan(beside) else beside
-    values[:, :columns] = 0.0  # at 20 m
+    values[:, :columns] = values[rows:] = 0.0  # at 20 m
     # What has no depth: an edge from row to row.
     settings = {'range_min_m': 2.0, 'range_max_m': 15.0, 'points_organized': organized, 'points_stride': 2}
     if np.isnan(beside):
@@ -341,10 +350,11 @@ def test_nothing_waits_for_the_gpu_before_the_products_come_down(monkeypatch):
     ours, (_, image) = DeviceRender(estimator.device), scene()
 
     def come_down(tensor):
+        coming = start_to_host(tensor)
         torch.cuda.set_sync_debug_mode('default')
-        return to_host(tensor)
+        return coming
 
-    monkeypatch.setattr(device_products, 'to_host', come_down)
+    monkeypatch.setattr(device_products, 'start_to_host', come_down)
     try:
         for number in range(6):
             if number in (1, 5):  # operation by operation, and as graphs

@@ -21,12 +21,14 @@ from dds_client import (
     values_of,
 )
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.logging import LoggingSeverity
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import LaserScan, PointCloud2, Range
 from std_srvs.srv import SetBool, Trigger
 
 from depth_anything_ros.alignment import source_types
+from depth_anything_ros.alignment.sources.depth import DepthSource
 
 METRES = 'v2-small-indoor'  # sigmoid(logit) * 20 m; 0.0 makes it 10 m
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -269,6 +271,29 @@ def test_another_pose_of_the_sensor_begins_anew(run_node):
     assert node.set_parameters(parameters(**{'alignment.extrinsics': moved}))[0].successful
     client.answer('depth/image_color', client.send(image, info=camera_info()))
     assert values_of(client.status('alignment'))['fits'] == '0'
+
+
+def test_another_projection_begins_anew(run_node):
+    node, client = run_node(METRIC_TOPICS, **{'alignment.source': 'depth'}, **ALL)
+    truth, image = see(client)
+    until_metres(client, lambda: client.send(image, reference=truth))
+    assert values_of(client.status('alignment'))['fits'] != '0'
+    assert node.set_parameters(parameters(projection='rectified'))[0].successful
+    client.wait_for(lambda: values_of(client.status('alignment'))['fits'] == '0', 'a new alignment')
+
+
+def test_what_a_source_of_others_does_wrong_is_logged_whole(run_node, monkeypatch, capfd):
+    def measure(*_):
+        raise KeyError('x')
+
+    monkeypatch.setattr(DepthSource, 'measure', measure)
+    node, client = run_node(METRIC_TOPICS, **{'alignment.source': 'depth'}, **ALL)
+    truth, image = see(client)
+    node.get_logger().set_level(LoggingSeverity.DEBUG)
+    client.answer('depth/image_color', client.send(image, reference=truth))
+    client.wait_for(lambda: "KeyError: 'x'" in client.status('alignment').message, 'reason')
+    said = capfd.readouterr().err
+    assert "raise KeyError('x')" in said
 
 
 def test_limits_may_change_without_losing_the_fit(run_node, capfd):

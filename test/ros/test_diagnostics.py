@@ -110,6 +110,27 @@ def test_rate_and_latency_are_those_of_the_last_seconds(clock):
     assert values['processed'] == '60'
 
 
+@pytest.mark.parametrize(
+    ('from_stamp', 'from_arrival', 'words'),
+    [
+        (0.3, 0.2, ''),
+        (30.0, 29.0, ''),
+        (-3.0, 0.2, '3.2 s before'),
+        (60.2, 0.2, '60.0 s after'),
+        (-1.8e9, 0.1, 'before'),
+    ],
+    ids=['good', 'a slow network', 'a clock ahead', 'a clock behind', 'no clock'],
+)
+def test_stamps_of_another_clock_are_a_warning(clock, from_stamp, from_arrival, words):
+    statistics = FrameStatistics()
+    for _ in range(5):
+        statistics.note_input(replaced=False)
+        statistics.note_output(from_stamp, from_arrival)
+    status = status_of(statistics)
+    assert status.level == (DiagnosticStatus.WARN if words else DiagnosticStatus.OK)
+    assert words in status.message
+
+
 def test_a_rejection_is_an_error_for_a_while_and_remembered_for_good(clock):
     statistics = FrameStatistics()
     statistics.note_input(replaced=False)

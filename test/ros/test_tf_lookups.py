@@ -164,6 +164,9 @@ def test_what_was_heard_is_forgotten_when_time_begins_anew(tf2):
         set_time(9.0)
         set_time(2.0)
         assert len(set(tf2.cleared)) == 2
+        # A bag that begins again without a clock.
+        transforms.restart()
+        assert len(tf2.cleared) == 3
     finally:
         transforms.close()
         node.destroy_node()
@@ -217,7 +220,7 @@ def test_a_transform_that_is_late_is_waited_for_but_briefly(node, tf2):
 
 @pytest.mark.parametrize(
     ('target', 'source', 'stamp', 'text'),
-    [('', LIDAR, 1, 'image'), (CAMERA, '', 1, 'evidence'), (CAMERA, LIDAR, -5, '1970')],
+    [('', LIDAR, 1, 'image'), (CAMERA, '', 1, 'evidence'), ('', '', 1, 'empty'), (CAMERA, LIDAR, -5, '1970')],
 )
 def test_what_tf_cannot_be_asked_is_refused(node, tf2, target, source, stamp, text):
     with pytest.raises(TransformError, match=text):

@@ -50,6 +50,12 @@ class DepthSource:
 
     def measure(self, evidence: SparseDepth, view: View) -> Samples:
         """Match pixel centres, whatever the two sizes; raises EvidenceError for another frame or other proportions."""
+        if not self.any_frame and not (evidence.frame_id and view.frame_id):
+            raise EvidenceError(
+                'the depth image or the camera image has an empty frame_id, which does not tell whether they are '
+                'registered to each other: let their drivers set it, or, if they are, set any_frame (of the node: '
+                'alignment.depth.any_frame)'
+            )
         if evidence.frame_id != view.frame_id and not self.any_frame:
             raise EvidenceError(
                 f"the depth image is in frame '{evidence.frame_id}', the camera image in '{view.frame_id}': not "
