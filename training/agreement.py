@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from depth_anything_ros.estimation import DepthEstimator, NonFinitePredictionError
+from depth_anything_ros.estimation import PREDICTION_ERRORS, DepthEstimator
 from training.data.sample import Dataset
 from training.errors import BadSampleError, DataError, TrainingError
 from training.evaluation.comparison import Comparison, compare
@@ -30,7 +30,7 @@ def compare_agreement(estimators: Mapping[str, DepthEstimator], dataset: Dataset
 
     Raises:
         DataError: no image can be read.
-        TrainingError: a network predicts NaN or infinity.
+        TrainingError: a network predicts NaN or infinity, or has too little memory.
     """
     first, second = (_result(model, estimator, dataset, name) for model, estimator in estimators.items())
     return compare(first, second, METRIC)
@@ -45,7 +45,7 @@ def _result(model: str, estimator: DepthEstimator, dataset: Dataset, name: str) 
             continue
         try:
             prediction = estimator(sample.image)
-        except NonFinitePredictionError as error:
+        except PREDICTION_ERRORS as error:
             raise TrainingError(f'{model} on {sample.key}: {error}') from error
         target = torch.from_numpy(sample.target_disparity())
         distance = _distance(torch.from_numpy(prediction.nearness), target)

@@ -12,6 +12,11 @@ from accelerate import Accelerator
 
 from training.errors import DataError, TrainingError
 
+CHECKPOINTS = 'checkpoints'
+"""The folder of them in a training's output."""
+STEPS = 'step-*'
+"""Their names in it."""
+
 _KEPT = 2
 _STATE = 'state.json'
 
@@ -26,7 +31,7 @@ class CheckpointFolder:
         self._folder = Path(folder)
 
     def _all(self) -> list[Path]:
-        return sorted(self._folder.glob('step-*'))
+        return sorted(self._folder.glob(STEPS))
 
     def save(self, accelerator: Accelerator, step: int, state: dict[str, Any]) -> None:
         """Write the checkpoint after so many steps and drop all but the last two.

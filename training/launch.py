@@ -12,6 +12,7 @@ from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import broadcast_object_list, set_seed
 
 from depth_anything_ros.network import DepthAnything, WeightSource
+from training.checkpointing import CHECKPOINTS, STEPS
 from training.errors import RecipeError
 from training.files import Folder
 from training.initial import initial_network
@@ -41,7 +42,9 @@ def run_training(stage: str, settings: Settings, prepare: Callable[[Settings], T
     with contextlib.ExitStack() as stack:
         run = None
         if accelerator.is_main_process:
-            run = stack.enter_context(Run(stage, settings, task.fingerprints, settings.output))
+            run = stack.enter_context(
+                Run(stage, settings, task.fingerprints, settings.output, writes=f'{CHECKPOINTS}/{STEPS}')
+            )
         if not _from_main(accelerator, run and run.finished):
             facts = Trainer(task, settings, accelerator, output, stage).train()
             if run is not None:

@@ -173,11 +173,23 @@ def finished_manifest(output: str | os.PathLike[str], stage: str | None = None) 
     manifest = folder.read_json(MANIFEST)
     if stage is not None and manifest.get('stage') != stage:
         raise MismatchError(f'{folder.url} is the output of {manifest.get("stage")}, expected that of {stage}')
+    _check_finished(folder, manifest)
+    return manifest
+
+
+def check_complete(output: str | os.PathLike[str]) -> None:
+    """Raise MismatchError for what a stage has not finished; a folder without its manifest is another maker's."""
+    folder = Folder(output)
+    manifest = folder.read_json(MANIFEST) if folder.exists(MANIFEST) else None
+    if isinstance(manifest, dict) and 'stage' in manifest:
+        _check_finished(folder, manifest)
+
+
+def _check_finished(folder: Folder, manifest: Mapping[str, Any]) -> None:
     if manifest.get('state') != 'finished':
         raise MismatchError(
             f'{folder.url}: its {manifest.get("stage")} run is {manifest.get("state")}, finish it first'
         )
-    return manifest
 
 
 def code_version() -> str:

@@ -69,6 +69,7 @@ class TrainSettings:
         self._check(lambda value: value > 0, 'more than 0', *positive, *every)
         not_negative = ('encoder_lr', 'decoder_lr', 'weight_decay', 'clip_grad', 'warmup_steps', 'seed', 'workers')
         self._check(lambda value: value >= 0, 'at least 0', *not_negative)
+        self._check(lambda value: value < 2**32, 'less than 2^32', 'seed')
         self._check(lambda value: 0 <= value < 1, 'in [0, 1)', 'ema_decay')
         self._check(lambda value: 0 <= value <= 1, 'in [0, 1]', 'max_bad_fraction')
         for name, size in (('size', self.size), *(('each of sizes', size) for size in self.sizes)):

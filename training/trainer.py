@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from depth_anything_ros import checkpoints
 from depth_anything_ros.network import DepthAnything, WeightSource
-from training.checkpointing import CheckpointFolder
+from training.checkpointing import CHECKPOINTS, CheckpointFolder
 from training.compilation import check_compiler, compiler_errors
 from training.data.batch import Batch, StreamBatch
 from training.data.loading import Batches, Stream
@@ -84,6 +85,19 @@ class Progress:
     best: dict[str, float] = field(default_factory=dict)
 
 
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """A TrainingError, with what helps, where a step needs more memory than the GPU has."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        reason = str(error).split('\n', 1)[0]
+        raise TrainingError(
+            f'{reason}: raise accumulate, set gradient_checkpointing, or take a smaller size; the same command goes on '
+            'from the last checkpoint'
+        ) from error
+
+
 class Trainer:
     """Trains a task's network in an output folder; goes on from its last checkpoint.
 
@@ -121,7 +135,7 @@ class Trainer:
         if settings.ema_decay:
             self._average = average_of_weights(accelerator.unwrap_model(self._model), settings.ema_decay)
             accelerator.register_for_checkpointing(self._average)
-        self._checkpoints = CheckpointFolder(output / 'checkpoints')
+        self._checkpoints = CheckpointFolder(output / CHECKPOINTS)
         self._guard = CollapseGuard()
         self._gradient_guard = GradientGuard() if accelerator.scaler is None else GradientGuard.for_scaler()
 
@@ -135,7 +149,7 @@ class Trainer:
             RecipeError: torch.compile fails.
             DivergedError: a loss or gradient is not finite, or the output has collapsed.
             DataError: too many samples are bad, or a checkpoint cannot be read.
-            TrainingError: a checkpoint cannot be written.
+            TrainingError: a checkpoint cannot be written, or the GPU's memory is too little.
         """
         progress = Progress(**self._checkpoints.load(self._accelerator))
         fit_optimizer_state(self._optimizer, fused=self._settings.fused_optimizer)
@@ -144,7 +158,7 @@ class Trainer:
         if self._accelerator.is_main_process:
             monitor = Monitor(self._output / 'tensorboard', progress.step, self._settings.steps, self._title)
         try:
-            with compiler_errors(self._settings.compile):
+            with compiler_errors(self._settings.compile), _memory_errors():
                 self._loop(progress, monitor, watch)
         finally:
             if monitor is not None:

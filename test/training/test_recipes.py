@@ -182,6 +182,6 @@ def test_the_recipe_of_a_robot_starts_from_a_free_licence_and_names_what_can_be_
     assert {*written} == {field.name for field in dataclasses.fields(retrain.Settings)}
     documented = (Path(__file__).parents[2] / 'docs/from_bags.md').read_text()
     smaller = shlex.split(re.search(r'^ +(student\.architecture=tiny .+?)( \\)?$', documented, re.MULTILINE)[1])
-    assert student.check(read_recipe(retrain.Settings, config_file('robot'), smaller).student).multiple == 32
+    assert student.check(read_recipe(retrain.Settings, config_file('robot'), smaller).student)[0].multiple == 32
     filled = {'bags', 'images', 'output'}
     assert {*written['ingest']} == {field.name for field in dataclasses.fields(settings.ingest)} - filled

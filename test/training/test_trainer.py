@@ -397,6 +397,23 @@ def test_an_output_that_is_constant_is_noticed(small_shards, tmp_path):
         teacher.run(settings)
 
 
+def test_checkpoints_without_their_account_are_not_gone_on_with(small_shards, tmp_path):
+    teacher.run(settings_of(small_shards, tmp_path, steps=2))
+    (tmp_path / 'manifest.json').unlink()
+    with pytest.raises(RecipeError, match=r'checkpoints/step-\d+, which no run of teacher wrote'):
+        teacher.run(settings_of(small_shards, tmp_path, steps=2))
+
+
+def test_a_gpu_that_is_full_is_one_line_with_what_helps(small_shards, tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB.\nmore')
+
+    monkeypatch.setattr('training.trainer.Trainer._step', full)
+    with pytest.raises(TrainingError, match=r'out of memory.*gradient_checkpointing') as caught:
+        teacher.run(settings_of(small_shards, tmp_path, steps=2))
+    assert '\n' not in str(caught.value)
+
+
 def test_a_finished_training_is_left_as_it_is_and_another_recipe_refused(small_shards, tmp_path):
     settings = settings_of(small_shards, tmp_path, steps=1)
     manifest = teacher.run(settings)

@@ -219,7 +219,8 @@ class _Source(TorchDataset[Any]):
             # Anywhere, and not its neighbour: damage comes by the shard.
             chance = self._generator(stream, _REPLACEMENT, batch.step, slot, attempt)
             index = int(chance.integers(len(stream.dataset)))
-        raise DataError(f'stream {stream.name}: {_ATTEMPTS} samples in a row could not be used, the last: {key}')
+        reason = batch.reasons[key]
+        raise DataError(f'stream {stream.name}: {_ATTEMPTS} samples in a row could not be used, the last: {reason}')
 
     def _generator(self, stream: Stream, *purpose: int) -> np.random.Generator:
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence(self._entropy(stream, *purpose))))

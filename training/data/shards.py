@@ -362,13 +362,22 @@ def encode_sample(sample: Sample, image: bytes | None = None, suffix: str = 'jpg
         image = encode_jpeg(sample.image) if suffix == 'jpg' else encode_png(sample.image)
     parts = {suffix: image, 'json': encode_json(dict(sample.meta))}
     if sample.depth is not None:
-        # float16 has 11 bits, so 0.05 %: below what any sensor or network gives. It ends at 65504 m.
-        parts['depth.npy'] = encode_array(sample.depth.astype(np.float16))
+        parts['depth.npy'] = encode_array(sample.depth.astype(_depth_type(sample)))
     if sample.points is not None:
         parts['points.npy'] = encode_array(sample.points.astype(np.float32))
     if sample.valid is not None:
         parts['valid.png'] = encode_png(sample.valid.astype(np.uint8) * 255)
     return parts
+
+
+def _depth_type(sample: Sample) -> type[np.floating]:
+    """float16 has 11 bits, so 0.05 %: below what any sensor or network gives. It ends at 65504 m, and at 6e-5.
+
+    A scale that means nothing may be beyond either.
+    """
+    finite = sample.depth[np.isfinite(sample.depth)]
+    beyond = sample.meta.get('scale') == 'arbitrary' or finite.max(initial=0.0) > np.finfo(np.float16).max
+    return np.float32 if beyond else np.float16
 
 
 def encode_label(disparity: np.ndarray) -> dict[str, bytes]:

@@ -17,6 +17,7 @@ from training.data.sky import WithSky
 from training.errors import DataError, RecipeError
 from training.files import fingerprint
 from training.recipe import free
+from training.run import check_complete
 
 
 @dataclass
@@ -51,7 +52,7 @@ def make_dataset(spec: DataSpec) -> Dataset:
     Raises:
         RecipeError: there is no such type, or what is said of it does not go together.
         DataError: its files are not there.
-        MismatchError: its labels or its masks of the sky are of other data.
+        MismatchError: its labels or its masks of the sky are of other data, or a stage has yet to finish any of it.
     """
     if spec.repeat < 1:
         raise RecipeError(f'repeat must be at least 1, got {spec.repeat}')
@@ -75,7 +76,10 @@ def _open(spec: DataSpec) -> Dataset:
     if spec.type == 'shards':
         if spec.options:
             raise RecipeError(f'shards take no options, got {", ".join(spec.options)}')
-        return ShardDataset(spec.path, spec.split, spec.labels)
+        dataset = ShardDataset(spec.path, spec.split, spec.labels)
+        for folder in filter(None, (spec.path, spec.labels)):
+            check_complete(folder)
+        return dataset
     if spec.type not in READERS:
         raise RecipeError(f'unknown type of data {spec.type!r}: one of shards, {", ".join(sorted(READERS))}')
     if spec.labels:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from tqdm import tqdm
 
-from depth_anything_ros.estimation import DepthEstimator, ImageShapeError, NonFinitePredictionError, Prediction
+from depth_anything_ros.estimation import PREDICTION_ERRORS, DepthEstimator, ImageShapeError, Prediction
 from training.data.sample import Dataset, Sample
 from training.data.workers import worker_options
 from training.errors import BadSampleError, DataError, TrainingError
@@ -87,7 +87,8 @@ def evaluate(
 
     Raises:
         RecipeError: the protocol is not for such a network.
-        TrainingError: the network predicts NaN or infinity: numbers without those images would not be comparable.
+        TrainingError: the network predicts NaN or infinity, or has too little memory: numbers without those images
+            would not be comparable.
         NothingScoredError: not one image could be scored.
     """
     model, data = names
@@ -107,7 +108,7 @@ def evaluate(
                 images.append(_score_one(estimator, index, sample, protocol, meter, watch))
             except (BadSampleError, ImageShapeError) as error:
                 skips.add(error)
-            except NonFinitePredictionError as error:
+            except PREDICTION_ERRORS as error:
                 raise TrainingError(f'{model} on sample {dataset.key(index)} of {data}: {error}') from error
     if not images:
         raise NothingScoredError(f'{data}: not one of {len(indices)} samples can be scored ({skips})')

@@ -55,6 +55,8 @@ def plan_images(settings: Settings) -> tuple[list[ImagePlan], list[str]]:
     plans, fingerprints = [], []
     _open.cache_clear()  # of what another run of this process saw
     for number, spec in enumerate(settings.images):
+        if spec.repeat != 1:  # what is held out would be trained on
+            raise RecipeError(f'images {number}: repeat is for the recipe of a training, not for ingest')
         dataset = _open(json.dumps(as_dict(spec)))
         _check_labels(dataset, number)
         fingerprints.append(dataset.fingerprint)

@@ -40,10 +40,12 @@ class Settings:
     def __post_init__(self) -> None:
         """Raises ValueError for values out of range."""
         for name in (
-            'max_size', 'max_time_difference_s', 'max_points', 'every_s', 'min_brightness', 'min_sharpness',
+            'max_size', 'max_points', 'every_s', 'min_brightness', 'min_sharpness',
             'min_difference', 'held_out_gap_s', 'contact_sheet',
         ):  # fmt: skip
             self._check(name, getattr(self, name) >= 0, 'at least 0')
+        # Images wait for so long, in memory.
+        self._check('max_time_difference_s', 0 <= self.max_time_difference_s <= 60, 'in [0, 60]')
         for name in ('shard_size', 'workers'):
             self._check(name, getattr(self, name) >= 1, 'at least 1')
         self._check('held_out_block_s', self.held_out_block_s > 0, 'above 0')

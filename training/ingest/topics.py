@@ -28,7 +28,7 @@ class BagPlan:
 
     images: the image topics, and of each the topic of its calibration, '' where the bag has none.
     depth, clouds: topics that measure metres. count: of images, as the bag's index has it.
-    start_ns, end_ns: log times of the first message, and of the last image, as far as that is known.
+    start_ns, end_ns: log times of the first and of the last image, as far as these are known.
     """
 
     bag: BagFile
@@ -96,8 +96,8 @@ def _plan(file: BagFile, bag: InputBag, settings: Settings) -> BagPlan:
         depth=_chosen(bag, settings.depth_topics, depth),
         clouds=_chosen(bag, settings.cloud_topics, clouds),
         count=sum(bag.count(topic) for topic in images),
-        start_ns=bag.start_ns,
-        # A camera that stops early would else leave nothing where a block is held out.
+        # A camera that starts late or stops early would else leave nothing where a block is held out.
+        start_ns=min((first.time_ns for topic in images if (first := bag.first(topic))), default=bag.start_ns),
         end_ns=bag.last_ns(images) or bag.end_ns,
     )
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from depth_anything_ros.estimation import PREDICTION_ERRORS
+from depth_anything_ros.estimation import PREDICTION_ERRORS, ImageShapeError, NonFinitePredictionError
 from training.data.sample import Sample
 from training.data.shards import ShardDataset, ShardWriter, encode_label
-from training.errors import BadSampleError, DataError
+from training.errors import BadSampleError, DataError, TrainingError
 from training.files import Folder
 from training.shard_reports import report_name
 from training.teachers import open_teacher
@@ -46,6 +46,7 @@ class Labeller:
 
         Raises:
             DataError: it cannot be read.
+            TrainingError: the device cannot predict even one image.
             OSError: its labels cannot be written.
         """
         for pause in _PAUSES_S:
@@ -100,11 +101,18 @@ class Labeller:
             yield from zip((key for key, _ in batch), self._teacher([image for _, image in batch]), strict=True)
         except PREDICTION_ERRORS as error:
             if len(batch) == 1:
+                # Of the image, and not of a GPU whose memory is full at the moment.
+                if not isinstance(error, (ImageShapeError, NonFinitePredictionError)):
+                    raise TrainingError(str(error)) from error
                 failed[batch[0][0]] = str(error)
                 return
-            # One bad image must not cost its neighbours their labels.
-            for one in batch:
-                yield from self._predict([one], failed)
+            reason = error
+        else:
+            return
+        _log.warning('%d images at once cannot be predicted, so each is alone: %s', len(batch), reason)
+        # One bad image must not cost its neighbours their labels.
+        for one in batch:
+            yield from self._predict([one], failed)
 
 
 def _read_ahead(shard: ShardDataset) -> Iterator[tuple[str, Sample | BadSampleError]]:

@@ -122,9 +122,10 @@ def _outcomes(facts: Mapping[str, Any]) -> dict[str, int]:
 def _check(facts: Mapping[str, Any]) -> None:
     if not facts['train']:
         reasons = ', '.join(f'{count} {reason}' for reason, count in facts['dropped'].items())
+        remedy = 'look at the thresholds in the recipe' if reasons else 'make held_out_fraction less'
         raise DataError(
             f'no frame of {facts["frames"]} is left for training (held out: {facts["held_out"]}; dropped: '
-            f'{reasons or "none"}): look at the thresholds in the recipe'
+            f'{reasons or "none"}): {remedy}'
         )
     if not facts['held_out']:
         _logger.warning('no frame is held out: evaluation will have nothing that training has not seen')

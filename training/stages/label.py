@@ -18,7 +18,7 @@ from tqdm import tqdm
 from training.data.shards import TARS, ShardDataset, ShardWriter
 from training.labelling.labeller import Labeller
 from training.recipe import free
-from training.run import Run
+from training.run import Run, check_complete
 from training.shard_reports import Failures, report_name
 from training.teachers import TeacherSpec, teacher_facts
 
@@ -71,10 +71,12 @@ def run(settings: Settings) -> dict[str, Any]:
 
     Raises:
         RecipeError, DataError: as open_teacher; there are no shards; too many images have no label.
+        MismatchError: a stage has yet to finish the shards.
         RecipeError, TrainingError: as of Run; Ray cannot start its workers.
         OSError: a write failed, for every attempt.
     """
     dataset = ShardDataset(settings.shards, settings.split)
+    check_complete(settings.shards)
     fingerprint, licence = teacher_facts(settings)
     inputs = {'shards': dataset.fingerprint, 'teacher': fingerprint}
     with Run('label', settings, inputs, settings.output, writes=TARS) as current:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from depth_anything_ros.network import weights_fingerprint
 from training.agreement import compare_agreement
 from training.data.shards import ShardDataset
 from training.data.spec import DataSpec
@@ -25,6 +26,7 @@ from training.evaluation.results import RESULTS
 from training.evaluation.running import NothingScoredError
 from training.files import Folder
 from training.ingest.discovery import find_bags
+from training.ingest.images import plan_images
 from training.ingest.metric_depth import OTHER_TIME
 from training.ingest.splitting import HELD_OUT, TRAIN
 from training.ingest.topics import plan_bags
@@ -89,30 +91,32 @@ def run(settings: Settings) -> dict[str, Any]:
         RecipeError: no bags or no baseline; several processes; and as the stages.
         DataError, TrainingError, OSError: as the stages. What is done stays, and the same command goes on from there.
     """
-    _check(settings)
+    inputs = _check(settings)
     bags = find_bags(settings.bags)
     _, unreadable = plan_bags(bags, settings.ingest)
-    inputs = {f'bag {name}': value for name, value in ingest.bag_inputs(bags, unreadable).items()}
+    inputs |= {f'bag {name}': value for name, value in ingest.bag_inputs(bags, unreadable).items()}
     with Run('retrain', settings, inputs, settings.output) as current:
         if not current.finished:
             _run(settings, current)
         return current.manifest
 
 
-def _check(settings: Settings) -> None:
-    """What can be known to fail is to fail before hours of work."""
+def _check(settings: Settings) -> dict[str, str]:
+    """What can be known to fail is to fail before hours of work; returns the fingerprints of all but the bags."""
     if not settings.bags:
         raise RecipeError('retrain: name bags=[PATH, ...]')
     if int(os.environ.get('WORLD_SIZE', '1')) > 1:
         raise RecipeError('retrain is one process: for several, run its stages one by one, and student by accelerate')
     if settings.output and not Folder(settings.output).local:
         raise RecipeError(f'{settings.output}: retrain needs a folder on this machine, or a mounted one')
-    label.teacher_facts(settings.label)
+    inputs = {'teacher': label.teacher_facts(settings.label)[0]}
     baseline = _baseline(settings)
     old = evaluate.load_model(baseline, settings.student.accept_license or settings.label.accept_license)
     evaluate.check_input_size(baseline, old.multiple)
-    new = student.check(settings.student)
+    new, of_student = student.check(settings.student)
     evaluate.check_input_size(dataclasses.replace(baseline, name=NEW), new.multiple)
+    inputs |= {'baseline': weights_fingerprint(old), **{f'student {name}': value for name, value in of_student.items()}}
+    return inputs | {f'images {i}': value for i, value in enumerate(plan_images(settings.ingest)[1])}
 
 
 def _run(settings: Settings, current: Run) -> None:
@@ -196,7 +200,7 @@ def _evaluate(comparison: evaluate.Settings, output: str, ingested: Mapping[str,
     if not ingested[HELD_OUT]:
         return unknown(
             'no frame of the log was held out: it is too short, or has no images where a block is held out; make '
-            'ingest.held_out_block_s shorter'
+            'ingest.held_out_gap_s shorter than ingest.held_out_fraction of a bag, or ingest.held_out_block_s shorter'
         )
     if not ShardDataset(f'{output}/{SHARDS}', HELD_OUT).count('points.npy'):
         to_do = 'record a depth image or a LiDAR cloud with it, and name ingest.depth_topics or ingest.cloud_topics'

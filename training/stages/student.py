@@ -63,17 +63,17 @@ def run(settings: Settings) -> dict[str, Any]:
     return run_training('student', settings, prepare)
 
 
-def check(settings: Settings) -> DepthAnything:
+def check(settings: Settings) -> tuple[DepthAnything, dict[str, str]]:
     """Raise in one process what run would, as far as can be told before there are pseudo-labels.
 
-    Returns the network that it starts from.
+    Returns the network that it starts from, and the fingerprints of the inputs that are there.
     """
     network = starting_network(settings, reset_head=settings.reset_head)
     settings.crop(network.multiple)
     _check_labelled(settings)
+    inputs = _weights(network, _frozen(settings, network))
     if settings.labelled:
-        make_datasets(settings.labelled)
-    _frozen(settings, network)
+        inputs[LABELLED] = make_datasets(settings.labelled).fingerprint
     unlabelled = settings.batch_size - settings.labelled_per_batch
     for name, count, cutmix in (
         (UNLABELLED, unlabelled, settings.cutmix),
@@ -81,7 +81,7 @@ def check(settings: Settings) -> DepthAnything:
     ):
         check_division(name, count, cutmix, 1)
         check_parts(name, count, settings.accumulate, 1)
-    return network
+    return network, inputs
 
 
 def prepare(settings: Settings) -> Task:
@@ -89,10 +89,8 @@ def prepare(settings: Settings) -> Task:
     network = starting_network(settings, reset_head=settings.reset_head)
     streams = _streams(settings, network.multiple)
     inputs = {stream.name: stream.dataset.fingerprint for stream in streams}
-    inputs['initial_weights'] = weights_fingerprint(network)
     frozen = _frozen(settings, network)
-    if frozen is not None:
-        inputs['frozen_encoder'] = weights_fingerprint(frozen)
+    inputs |= _weights(network, frozen)
     objective = StudentObjective(
         frozen,
         settings.labelled_weight,
@@ -112,6 +110,12 @@ def prepare(settings: Settings) -> Task:
         frozen=[] if frozen is None else [frozen],
         validation=relative_validation(settings, network.multiple, mask_sky=settings.mask_sky),
     )
+
+
+def _weights(network: DepthAnything, frozen: nn.Module | None) -> dict[str, str]:
+    """Their fingerprints."""
+    found = {'initial_weights': weights_fingerprint(network)}
+    return found if frozen is None else {**found, 'frozen_encoder': weights_fingerprint(frozen)}
 
 
 def _check_labelled(settings: Settings) -> None:
@@ -143,9 +147,9 @@ def _frozen(settings: Settings, network: DepthAnything) -> nn.Module | None:
 
 
 def _label_licences(specs: Sequence[DataSpec]) -> list[str | None]:
-    """The licences of the teachers' weights, as the stage label notes them; labels of other makers say nothing."""
+    """The licences of the teachers' weights, as the stage label notes them; None where nothing is noted."""
     folders = [Folder(spec.labels) for spec in specs if spec.labels]
-    return [folder.read_json(MANIFEST).get('licence') for folder in folders if folder.exists(MANIFEST)]
+    return [folder.read_json(MANIFEST).get('licence') if folder.exists(MANIFEST) else None for folder in folders]
 
 
 def strictest_licence(licences: Sequence[str | None]) -> str | None:

@@ -200,7 +200,10 @@ def test_bad_samples_that_chance_puts_first_do_not_end_a_training_and_a_greater_
 
 @pytest.mark.parametrize('workers', [0, 1])
 def test_a_data_set_of_bad_samples_alone_and_lost_files_end_it_at_once(workers):
-    for dataset, cause in ((Noise(30, bad=range(30)), '20 samples in a row'), (Noise(30, lost=True), 'no such file')):
+    for dataset, cause in (
+        (Noise(30, bad=range(30)), r'20 samples in a row could not be used, the last: k0\d\d: broken'),
+        (Noise(30, lost=True), 'no such file'),
+    ):
         with pytest.raises(DataError, match=cause) as caught:
             list(Batches([Stream('a', dataset, 2, WEAK)], 0, 3, workers=workers))
         assert '\n' not in str(caught.value)

@@ -43,6 +43,13 @@ def test_samples_come_back(tmp_path):
     assert len(ShardDataset(tmp_path)) == 5
 
 
+@pytest.mark.parametrize(('meta', 'unit'), [({'scale': 'arbitrary'}, 1e-9), ({'scale': 'arbitrary'}, 1e6), ({}, 2e4)])
+def test_depth_beyond_float16_comes_back(tmp_path, meta, unit):
+    depth = (unit * np.linspace(1.0, 5.0, 24 * 32).reshape(24, 32)).astype(np.float32)
+    write(tmp_path, 'train-000000', [Sample('far', np.zeros((24, 32, 3), np.uint8), depth=depth, meta=meta)])
+    np.testing.assert_allclose(ShardDataset(tmp_path)[0].depth, depth, rtol=1e-3)
+
+
 def test_the_same_samples_give_the_same_bytes_and_others_another_fingerprint(tmp_path):
     for folder, indices in (('a', (0, 1)), ('b', (0, 1)), ('c', (0, 2))):
         write(tmp_path / folder, 'train-000000', [sample(index) for index in indices])

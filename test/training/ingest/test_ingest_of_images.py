@@ -81,6 +81,13 @@ def test_depth_that_is_shrunk_stays_in_register_with_its_image(tmp_path):
     assert np.abs(sample.depth - sample.image[..., 0]).max() < 0.5
 
 
+def test_what_is_held_out_is_not_repeated_into_what_is_trained_on(tmp_path):
+    spec = fill(tmp_path / 'source')
+    spec.repeat = 2
+    with pytest.raises(RecipeError, match='repeat is for the recipe of a training'):
+        ingest.run(settings(spec, tmp_path / 'out'))
+
+
 def test_labels_that_shards_cannot_hold_are_refused_before_the_work(tmp_path):
     spec = columns(tmp_path / 'source', kind='disparity')
     with pytest.raises(RecipeError, match=r'images-0 \(folder\): its labels are disparity'):

@@ -107,6 +107,15 @@ def test_a_camera_that_stops_before_the_log_ends_has_frames_held_out(tmp_path, p
     assert manifest['held_out'] == 6
 
 
+def test_a_camera_that_starts_long_after_the_log_has_frames_for_both(tmp_path):
+    messages = [('/tf', 0, transforms(0))]
+    messages += [('/camera/image', index, raw(index, picture(index))) for index in range(1000, 1000 + FRAMES)]
+    late = ingest.run(settings([write_bag(tmp_path / 'late', messages)], tmp_path / 'out'))
+    alone = ingest.run(settings([write_bag(tmp_path / 'alone', messages[1:])], tmp_path / 'other'))
+    assert (late['train'], late['held_out']) == (alone['train'], alone['held_out'])
+    assert late['held_out'] == 6
+
+
 def test_two_workers_write_the_bytes_of_one(two_bags, tmp_path):
     ingest.run(settings(two_bags, tmp_path / 'one', workers=1))
     ingest.run(settings(two_bags, tmp_path / 'two', workers=2))

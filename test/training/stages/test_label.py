@@ -2,6 +2,7 @@
 
 import dataclasses
 import filecmp
+import json
 import os
 import shutil
 import signal
@@ -16,14 +17,15 @@ import pytest
 import torch
 
 from depth_anything_ros import checkpoints
+from depth_anything_ros.estimation import DeviceMemoryError
 from training.data import Sample, ShardDataset, ShardWriter
 from training.data.shards import encode_sample
-from training.errors import DataError, MismatchError, RecipeError
+from training.errors import DataError, MismatchError, RecipeError, TrainingError
 from training.files import Folder
 from training.initial import initial_network
 from training.run import finished_manifest
 from training.stages import label
-from training.teachers import TeacherSpec, open_teacher
+from training.teachers import NetworkTeacher, TeacherSpec, open_teacher
 
 
 @pytest.fixture(scope='module')
@@ -157,6 +159,31 @@ def test_a_teacher_that_gives_nan_stops_at_the_first_shard(tmp_path):
     with pytest.raises(DataError, match='NaN'):
         label.run(settings_of(shards, tmp_path / 'labels', tmp_path / 'nan.safetensors'))
     assert not (tmp_path / 'labels' / 'train-000001.tar').exists()
+
+
+def test_a_gpu_that_is_full_for_a_moment_costs_no_image_its_label(tmp_path, teacher, monkeypatch):
+    shards = images_of(tmp_path / 'shards', 10)
+    settings = settings_of(shards, tmp_path / 'labels', teacher, batch_size=4, max_failed_fraction=0.5)
+    predict, most = NetworkTeacher.__call__, 0
+
+    def full(self, images):
+        if len(images) > most:
+            raise DeviceMemoryError('the memory of the GPU is full')
+        return predict(self, images)
+
+    monkeypatch.setattr(NetworkTeacher, '__call__', full)
+    with pytest.raises(TrainingError, match='full'):
+        label.run(settings)
+    most = 1  # room for one image at a time
+    manifest = label.run(settings)
+    assert (manifest['images'], manifest['failed']) == (10, 0)
+
+
+def test_shards_that_are_not_all_there_yet_are_not_labelled(tmp_path, teacher):
+    shards = images_of(tmp_path / 'shards', 5)
+    (shards / 'manifest.json').write_text(json.dumps({'stage': 'ingest', 'state': 'running'}))
+    with pytest.raises(MismatchError, match='its ingest run is running'):
+        label.run(settings_of(shards, tmp_path / 'labels', teacher))
 
 
 def test_a_metric_teacher_gives_the_inverse_of_its_metres(tmp_path):

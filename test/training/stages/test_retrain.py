@@ -116,6 +116,26 @@ def test_another_bag_is_another_output(tmp_path, networks):
         retrain.run(dataclasses.replace(settings, bags=[str(other)]))
 
 
+@pytest.mark.parametrize('role', ['baseline', 'teacher', 'start'])
+def test_another_network_is_another_output(tmp_path, networks, role):
+    settings = settings_of(record(tmp_path / 'bag'), tmp_path / 'new', networks)
+    settings.baseline = str(networks / 'old.safetensors')
+    retrain.run(settings)
+    assert retrain.run(settings)['state'] == 'finished'
+    network = checkpoints.load(None, networks / 'old.safetensors')
+    with torch.no_grad():
+        next(network.head.parameters()).add_(1.0)
+    checkpoints.save(network, tmp_path / 'other.safetensors')
+    part, name = {
+        'baseline': (settings, 'baseline'),
+        'teacher': (settings.label, 'teacher'),
+        'start': (settings.student, 'checkpoint'),
+    }[role]
+    setattr(part, name, str(tmp_path / 'other.safetensors'))
+    with pytest.raises(MismatchError, match={'start': 'student initial_weights'}.get(role, role)):
+        retrain.run(settings)
+
+
 def test_killed_at_random_in_each_stage_it_ends_in_the_same_network(tmp_path, networks):
     settings = settings_of(record(tmp_path / 'bag'), tmp_path / 'killed', networks)
     whole = retrain.run(dataclasses.replace(settings, output=str(tmp_path / 'whole')))

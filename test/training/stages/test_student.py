@@ -1,5 +1,6 @@
 """The student: pseudo-labels, labelled images beside them, and what it inherits from its teacher."""
 
+import dataclasses
 import json
 import shutil
 
@@ -8,7 +9,7 @@ import torch
 
 from depth_anything_ros import checkpoints
 from training.data.spec import DataSpec
-from training.errors import DataError, RecipeError
+from training.errors import DataError, MismatchError, RecipeError
 from training.initial import initial_network
 from training.stages import student
 
@@ -76,12 +77,33 @@ def test_the_frozen_encoder_is_that_of_the_start_and_stays(small_shards, tmp_pat
 def test_a_student_inherits_the_licence_of_its_teacher(small_shards, tmp_path):
     labels = tmp_path / 'labels'
     shutil.copytree(small_shards[1], labels)
-    (labels / 'manifest.json').write_text(json.dumps({'stage': 'label', 'licence': 'CC-BY-NC-4.0'}))
+    (labels / 'manifest.json').write_text(
+        json.dumps({'stage': 'label', 'state': 'finished', 'licence': 'CC-BY-NC-4.0'})
+    )
     manifest = student.run(settings_of(small_shards[0], labels, tmp_path / 'out'))
     assert manifest['licence'] == 'CC-BY-NC-4.0'
     with pytest.raises(checkpoints.LicenseNotAcceptedError):
         checkpoints.load(None, tmp_path / 'out/model.safetensors')
     assert checkpoints.load(None, tmp_path / 'out/model.safetensors', accept_license=True).source.trained
+
+
+def test_labels_without_their_account_make_the_licence_unknown(small_shards, tmp_path):
+    labels = tmp_path / 'labels'
+    shutil.copytree(small_shards[1], labels)
+    assert not (labels / 'manifest.json').exists()
+    start = initial_network('lite0', 'random')
+    start.source = dataclasses.replace(start.source, licence='Apache-2.0')
+    checkpoints.save(start, tmp_path / 'start.safetensors')
+    settings = settings_of(small_shards[0], labels, tmp_path / 'out', checkpoint=str(tmp_path / 'start.safetensors'))
+    assert student.run(settings)['licence'] is None
+
+
+def test_labels_of_a_run_that_failed_are_not_trained_on(small_shards, tmp_path):
+    labels = tmp_path / 'labels'
+    shutil.copytree(small_shards[1], labels)
+    (labels / 'manifest.json').write_text(json.dumps({'stage': 'label', 'state': 'failed'}))
+    with pytest.raises(MismatchError, match='its label run is failed'):
+        student.run(settings_of(small_shards[0], labels, tmp_path / 'out'))
 
 
 @pytest.mark.parametrize(
