@@ -6,10 +6,9 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import RLock
 from typing import TypeVar
 
 import torch
@@ -22,7 +21,6 @@ _log = logging.getLogger(__name__)
 Result = TypeVar('Result')
 
 _OPENVINO = 'openvino:'
-_GPU = RLock()
 # What torch raises of a device: from its library, where it is built without it, and while it starts it.
 _FAULTS = (RuntimeError, AssertionError, torch.cuda.DeferredCudaCallError)
 
@@ -83,14 +81,6 @@ def _computing(device: str) -> torch.device:
     resolved = torch.device(device)
     (torch.ones(1, device=resolved) + 1.0).item()
     return resolved
-
-
-def gpu_turn(device: torch.device) -> AbstractContextManager:
-    """For one thread at a time that gives a GPU work: no graph serves two, and a capture must be alone.
-
-    It is over before the work is done, which nobody else need wait for. On a CPU threads compute side by side.
-    """
-    return nullcontext() if device.type == 'cpu' else _GPU
 
 
 def with_room(work: Callable[[], Result], give_back: Callable[[], None], device: torch.device) -> Result:

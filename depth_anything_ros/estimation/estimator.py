@@ -11,13 +11,7 @@ import torch.nn.functional as F
 
 from depth_anything_ros import checkpoints
 from depth_anything_ros.estimation.backends import make_backend
-from depth_anything_ros.estimation.devices import (
-    check_precision,
-    gpu_turn,
-    release_memory,
-    resolve_target,
-    with_room,
-)
+from depth_anything_ros.estimation.devices import check_precision, release_memory, resolve_target, with_room
 from depth_anything_ros.estimation.errors import (
     BackendUnavailableError,
     DeviceMemoryError,
@@ -36,8 +30,6 @@ from depth_anything_ros.estimation.resident import Resident, check_finite
 from depth_anything_ros.estimation.transfer import images_to_device, to_host
 from depth_anything_ros.network import DepthAnything
 
-# One waits for the GPU while another does what is for the processor.
-_GPU_THREADS = 2
 # What a DepthEstimator raises for an image, and, beside the ValueError of a wrong option, when it is made.
 PREDICTION_ERRORS = (ImageShapeError, NonFinitePredictionError, BackendUnavailableError, DeviceMemoryError)
 UNAVAILABLE_ERRORS = (
@@ -134,8 +126,8 @@ class DepthEstimator:
 
     @property
     def parallel(self) -> int:
-        """How many threads with images of their own get more done than one; it may change with the backend."""
-        return self._backend.parallel if self.device.type == 'cpu' else _GPU_THREADS
+        """How many threads that predict at the same time get more done than one; it may change with the backend."""
+        return self._backend.parallel
 
     @property
     def keeps_on_device(self) -> bool:
@@ -159,7 +151,7 @@ class DepthEstimator:
     def predict(
         self, images: list[np.ndarray], *, at_network_size: bool = False, keep_on_device: bool = False
     ) -> list[Prediction]:
-        """Predict a batch of uint8 RGB images (H, W, 3) of one size. Threads may do so at once; a GPU's take turns.
+        """Predict a batch of uint8 RGB images (H, W, 3) of one size; on a CPU other threads may do so meanwhile.
 
         The values have the images' size, or with at_network_size the network's, which costs less. keep_on_device: they
         stay there, and nothing is waited for, see Prediction.
@@ -178,8 +170,7 @@ class DepthEstimator:
         size = None if at_network_size else size
         work = partial(self._kept if keep_on_device else self._fetched, images, seen, size)
         try:
-            with gpu_turn(self.device):
-                return with_room(work, self._backend.release, self.device)
+            return with_room(work, self._backend.release, self.device)
         except torch.cuda.OutOfMemoryError as error:
             full = _memory_error(self.device, error)
         # Not in the handler: torch's error holds the tensors of this call as long as it lives.

@@ -21,9 +21,9 @@ from depth_anything_ros.alignment.tensors import (
     sigma_of_inverse,
 )
 from depth_anything_ros.estimation.backends.torch_backends import RUNS_BEFORE_CAPTURE, captured
-from depth_anything_ros.estimation.devices import gpu_turn, with_room
+from depth_anything_ros.estimation.devices import with_room
 from depth_anything_ros.estimation.resident import check_finite
-from depth_anything_ros.estimation.transfer import numbers_to_device, start_to_host
+from depth_anything_ros.estimation.transfer import numbers_to_device, to_host
 from depth_anything_ros.geometry import CameraModel, DepthRectifier
 from depth_anything_ros.geometry.cloud import HARDLY_NEAR, MOSTLY_FREE, voxel_centroids
 from depth_anything_ros.geometry.colorize import PERCENTILES, palette
@@ -132,9 +132,7 @@ class DeviceRender:
         numbers = numbers_to_device((aligned.least_disparity, *numbers), self._device)
         inputs = values.tensor, values.finite, numbers, made.prediction.pixels
         work = _Work.of(made, topics)
-        with gpu_turn(self._device):
-            coming = with_room(lambda: self._plan(work)(*inputs), self._plans.clear, self._device)
-        parts = coming()
+        parts = with_room(lambda: self._plan(work)(*inputs), self._plans.clear, self._device)
         check_finite(bool(parts[_FINITE][0]), values.precision)
         for name in filter(topics.__contains__, TOPICS):
             if name != POINTS:
@@ -171,17 +169,14 @@ class _Plan:
             self._palette = torch.tensor(palette(work.colormap)[:, ::-1].copy(), device=device)
             self._percentiles = torch.tensor(PERCENTILES, device=device) / 100.0
 
-    def __call__(self, *inputs: torch.Tensor) -> Callable[[], dict[str, np.ndarray]]:
-        """Begin with the inputs of _packed; what is returned waits for the parts, and gives them by name."""
+    def __call__(self, *inputs: torch.Tensor) -> dict[str, np.ndarray]:
+        """The parts by name, of the inputs of _packed."""
         with torch.inference_mode():
             packed = self._run(*inputs)
             self._runs += 1
             if self._runs == RUNS_BEFORE_CAPTURE and packed.is_cuda:
                 self._run = captured(self._run, *inputs, limit=0.0)
-        return partial(self._unpacked, start_to_host(packed))
-
-    def _unpacked(self, coming: Callable[[], np.ndarray]) -> dict[str, np.ndarray]:
-        data, parts, start = coming(), {}, 0
+        data, parts, start = to_host(packed), {}, 0
         for name, shape, dtype in self._layout:
             end = start + int(np.prod(shape)) * np.dtype(dtype).itemsize
             parts[name] = data[start:end].view(dtype).reshape(shape)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from itertools import count
+from collections.abc import Callable, Hashable, Iterable
 from threading import Condition
 from typing import Generic, TypeVar
 
@@ -20,8 +19,7 @@ class Latest(Generic[K, T]):
     def __init__(self) -> None:
         self._condition = Condition()
         self._items: dict[K, T] = {}
-        self._in_work: dict[K, int] = {}  # with which take it was
-        self._takes = count()
+        self._in_work: set[K] = set()
         self._closed = False
 
     @property
@@ -45,21 +43,21 @@ class Latest(Generic[K, T]):
     def take(self, most: int | None = None, parallel: Callable[[], int] = lambda: 1) -> dict[K, T] | None:
         """Wait for items, and take what there is, most at most, those that wait longest first; None once closed.
 
-        A key waits from its first item on, whatever has replaced that. parallel: while items of so many takes are in
-        work, nothing is handed out. Whoever takes says of each key when it is done.
+        A key waits from its first item on, whatever has replaced that. parallel: while the items of so many keys are in
+        work, nothing is handed out. Whoever takes says when it is done.
         """
         with self._condition:
-            self._condition.wait_for(lambda: self._closed or (self._waiting() and self._busy() < parallel()))
+            self._condition.wait_for(lambda: self._closed or (self._waiting() and len(self._in_work) < parallel()))
             if self._closed:
                 return None
             keys = self._waiting()[:most]
-            self._in_work.update(dict.fromkeys(keys, next(self._takes)))
+            self._in_work.update(keys)
             return {key: self._items.pop(key) for key in keys}
 
-    def done(self, key: K) -> None:
-        """Say that what was taken of this key is not in work any more."""
+    def done(self, taken: Iterable[K]) -> None:
+        """Say that what was taken of these keys is not in work any more."""
         with self._condition:
-            del self._in_work[key]
+            self._in_work.difference_update(taken)
             self._condition.notify_all()
 
     def close(self) -> dict[K, T]:
@@ -69,9 +67,6 @@ class Latest(Generic[K, T]):
             self._condition.notify_all()
             left, self._items = self._items, {}
             return left
-
-    def _busy(self) -> int:
-        return len(set(self._in_work.values()))
 
     def _waiting(self) -> list[K]:
         return [key for key in self._items if key not in self._in_work]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from threading import Event, Thread
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -19,17 +19,17 @@ _JOIN_S = 30.0
 
 
 class Worker:
-    """Threads that take the newest frames of the cameras, and work on them.
+    """Threads that take the newest frame of a camera each, or one that takes those of all, and work on them.
 
-    There is one for each camera, of which as many work at once as the estimator says. Where batches pay, which is on a
-    GPU, each takes all frames that wait, and predicts those of one size together; elsewhere it takes that of the camera
-    that waits longest: so each is the newest when its turn comes. Of a camera one frame is in work. No thread waits for
-    a frame that is not there, and a frame that cannot be predicted does not harm another.
+    Where batches pay, which is on a GPU, one thread predicts the waiting frames of one size together. Elsewhere there
+    is a thread for each camera, of which as many work at once as the estimator says, each on one frame of the camera
+    that waits longest: so each is the newest when its turn comes. No thread waits for a frame that is not there, and a
+    frame that cannot be predicted does not harm another.
     """
 
     def __init__(self, estimator: DepthEstimator, cameras: int, logger) -> None:
         self._estimator = estimator
-        self._cameras = cameras
+        self._count = 1 if estimator.batches else cameras
         self._logger = logger
         self._complaints = Complaints(logger)
         self._warm: set[tuple[int, ...]] = set()
@@ -40,7 +40,7 @@ class Worker:
     def start(self) -> Latest[Stream, Frame]:
         """Begin to work on what is put into the slot that is returned."""
         self._slot, self._abandoned = Latest(), Event()
-        for _ in range(self._cameras):
+        for _ in range(self._count):
             thread = Thread(target=self._work, args=(self._slot, self._abandoned), name='depth', daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -64,32 +64,21 @@ class Worker:
     def _work(self, slot: Latest[Stream, Frame], abandoned: Event) -> None:
         most = None if self._estimator.batches else 1
         while (frames := slot.take(most, lambda: self._estimator.parallel)) is not None:
-            for stream in self._ended(frames, slot, abandoned):
-                slot.done(stream)
+            jobs = [job for stream, frame in frames.items() if (job := _prepared(stream, frame)) is not None]
+            for batch in _batches(jobs):
+                if slot.closed:
+                    for job in batch:
+                        job.stream.skip()
+                else:
+                    self._process(batch, abandoned)
+            slot.done(frames)
 
-    def _ended(self, frames: dict[Stream, Frame], slot: Latest[Stream, Frame], abandoned: Event) -> Iterator[Stream]:
-        """Work on the frames; yields each one's stream as soon as that is done with it."""
-        jobs = []
-        for stream, frame in frames.items():
-            if (job := _prepared(stream, frame)) is None:
-                yield stream
-            else:
-                jobs.append(job)
-        for batch in _batches(jobs):
-            if slot.closed:
-                for job in batch:
-                    job.stream.skip()
-                    yield job.stream
-            else:
-                yield from self._process(batch, abandoned)
-
-    def _process(self, batch: list[Job], abandoned: Event) -> Iterator[Stream]:
+    def _process(self, batch: list[Job], abandoned: Event) -> None:
         try:
             predictions = self._predict(batch)
         except Exception as error:  # a bug or a full GPU must not end the stream, and is said aloud
             if len(batch) == 1:
                 batch[0].stream.reject(error)
-                yield batch[0].stream
                 return
             # The fault of one image, or of the memory that all need at once.
             self._complaints.warn(f'{len(batch)} images in one batch failed, so each is predicted alone: {error}')
@@ -99,11 +88,10 @@ class Worker:
                     job.stream.skip()
                 else:
                     _finish(job, prediction)
-                yield job.stream
             return
         # Only here, since the traceback keeps what the batch has on the GPU.
         for job in batch:
-            yield from self._process([job], abandoned)
+            self._process([job], abandoned)
 
     def _predict(self, batch: list[Job]) -> list[Prediction] | list[None]:
         images, first = [job.image for job in batch], batch[0]

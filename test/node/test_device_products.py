@@ -14,7 +14,7 @@ pytest.importorskip('sensor_msgs', reason='needs ROS 2: pip install depth_anythi
 from depth_anything_ros.alignment import AlignedFrame, Alignment
 from depth_anything_ros.estimation import DepthEstimator, NonFinitePredictionError, Prediction
 from depth_anything_ros.estimation.resident import Resident
-from depth_anything_ros.estimation.transfer import numbers_to_device, start_to_host
+from depth_anything_ros.estimation.transfer import numbers_to_device, to_host
 from depth_anything_ros.geometry import Camera, CameraModel, DepthRectifier
 from depth_anything_ros.geometry.tensors import rectified, rectifier_maps
 from depth_anything_ros.network import DepthAnything
@@ -350,11 +350,10 @@ def test_nothing_waits_for_the_gpu_before_the_products_come_down(monkeypatch):
     ours, (_, image) = DeviceRender(estimator.device), scene()
 
     def come_down(tensor):
-        coming = start_to_host(tensor)
         torch.cuda.set_sync_debug_mode('default')
-        return coming
+        return to_host(tensor)
 
-    monkeypatch.setattr(device_products, 'start_to_host', come_down)
+    monkeypatch.setattr(device_products, 'to_host', come_down)
     try:
         for number in range(6):
             if number in (1, 5):  # operation by operation, and as graphs

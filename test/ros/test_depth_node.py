@@ -598,13 +598,8 @@ def test_diagnostics_tell_latency_and_age(run_node):
 
 def take_and_finish(latest, most=None):
     taken = latest.take(most)
-    finish(latest, taken)
+    latest.done(taken)
     return list(taken.items())
-
-
-def finish(latest, taken):
-    for key in taken:
-        latest.done(key)
 
 
 def test_the_newest_item_wins_unless_the_older_is_worth_more():
@@ -655,31 +650,12 @@ def test_what_is_in_work_is_limited_and_the_next_item_of_its_key_waits():
 
     for done, expected in ((0, {'rear': 2}), (1, {'front': 3})):
         thread = begin_to_take()  # two are in work
-        finish(latest, taken[done])
+        latest.done(taken[done])
         thread.join(10.0)
         assert taken[-1] == expected
-    finish(latest, taken[2])
+    latest.done(taken[2])
     latest.put('front', 4)
     thread = begin_to_take()  # one is in work, and it is front's
-    finish(latest, taken[3])
+    latest.done(taken[3])
     thread.join(10.0)
     assert taken[-1] == {'front': 4}
-
-
-def test_what_is_taken_together_is_one_work_until_all_of_it_is_done():
-    latest, taken = Latest(), []
-    take = lambda: taken.append(latest.take(None, lambda: 2))  # noqa: E731
-    for key in ('front', 'left'):
-        latest.put(key, 1)
-    take()
-    latest.put('rear', 2)
-    take()
-    latest.done('front')  # and left is not
-    latest.put('front', 3)
-    waiting = threading.Thread(target=take)
-    waiting.start()
-    waiting.join(0.2)
-    assert waiting.is_alive()
-    latest.done('left')
-    waiting.join(10.0)
-    assert taken == [{'front': 1, 'left': 1}, {'rear': 2}, {'front': 3}]
