@@ -72,6 +72,11 @@ def preprocess_pixels(pixels: torch.Tensor, size: tuple[int, int]) -> torch.Tens
     """The same for images that are on their device already, uint8 (B, H, W, 3)."""
     if pixels.device.type == 'cpu':
         return preprocess(pixels.numpy(), size, pixels.device)
+    return preprocess_with_torch(pixels, size)
+
+
+def preprocess_with_torch(pixels: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """The same, on whatever device; how a GPU does it."""
     mean, std = _normalisation(pixels.device)
     resized = F.interpolate(pixels.permute(0, 3, 1, 2).float(), size=size, mode='bicubic', align_corners=False)
     return resized.sub_(mean).div_(std)

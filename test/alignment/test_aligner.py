@@ -199,6 +199,18 @@ def test_evidence_of_another_frame_is_not_used_and_both_are_named(world):
     assert trusting.frame(0).depth is not None
 
 
+def test_evidence_of_another_size_is_of_the_pixels_that_it_covers(depth_message):
+    source = make_source('depth', {'max_samples': 400})
+    # Of half the size, but for what rounding does to proportions; each pixel its number.
+    numbers = np.arange(1.0, 1.0 + 30 * 40).reshape(30, 40)
+    evidence = source.read('scale_reference', depth_message(numbers))
+    samples = source.measure(evidence, View(np.ones((60, 81), np.float32), frame_id=FRAME))
+    rows, columns = np.divmod(samples.depth_m.astype(int) - 1, 40)
+    np.testing.assert_allclose(samples.pixels[:, 0], (columns + 0.5) * (81 / 40) - 0.5)
+    np.testing.assert_allclose(samples.pixels[:, 1], (rows + 0.5) * 2.0 - 0.5)
+    assert 200 <= len(samples.depth_m) <= 400
+
+
 def test_an_old_alignment_ends_and_says_so(world):
     made = world(max_age_s=1.0)
     made.evidence(0)
@@ -262,10 +274,14 @@ def test_evidence_that_cannot_be_read_is_refused_with_the_topic(world, depth_mes
 
 
 def test_evidence_that_the_disparity_does_not_explain_is_refused(world):
-    made = world(min_explained=0.3)
-    made.evidence(0, NOISE.uniform(1.0, 10.0, DEPTH.shape))
-    assert made.frame(0).depth is None
-    assert made.state.refused == 1
+    # The slope is there, and next to nothing of it is seen.
+    inverse = SCALE * DISPARITY + SHIFT + 0.4 * NOISE.standard_normal(DEPTH.shape)
+    for least, believed in ((0.3, False), (0.05, True)):
+        made = world(min_explained=least)
+        made.evidence(0, 1.0 / np.maximum(inverse, 0.02))
+        assert (made.frame(0).depth is not None) == believed
+        assert made.state.refused == (not believed)
+        assert ('alignment.min_explained = 0.3' in made.state.problem) == (not believed)
 
 
 @pytest.mark.parametrize('wild', [3.0, 1.0 / 3.0])
@@ -450,6 +466,30 @@ def test_where_the_stabilizer_ends_its_chain_the_alignment_knows_what_that_did(w
     assert made.state.gated == 0
 
 
+def test_a_held_alignment_is_begun_anew_all_the_same(world):
+    made = world()
+    made.evidence(0)
+    made.frame(0)
+    assert made.aligner.hold(True) == ''
+    made.aligner.realign()
+    assert made.frame(100).depth is None
+    assert not made.state.held
+    assert 'realigned' in made.state.problem
+    made.evidence(200, noisy(2.0 * SCALE))
+    assert made.frame(200).alignment.scale == pytest.approx(2.0 * SCALE, rel=0.02)
+
+
+def test_evidence_of_before_what_was_learnt_last_is_not_used(world):
+    made = world()
+    made.frame(0)
+    made.evidence(200)
+    made.frame(200)
+    before = made.frame(300).alignment
+    made.evidence(0, noisy(2.0 * SCALE))
+    after = made.frame(400).alignment
+    assert (after.scale, after.shift, after.stamp_ns) == (before.scale, before.shift, 200 * MS)
+
+
 def test_what_has_aged_while_no_frame_came_cannot_be_held(world, monkeypatch):
     now = [100.0]
     monkeypatch.setattr('depth_anything_ros.alignment.aligner.monotonic', lambda: now[0])
@@ -550,6 +590,13 @@ def test_a_scale_that_varies_over_the_image_is_found_where_it_is_asked_for(world
         errors.append(np.abs(made.frame(0).depth / depth - 1.0).mean())
     assert errors[0] > 0.05
     assert max(errors[1:]) < 0.02
+
+
+def test_a_field_beyond_what_a_network_errs_is_none(world):
+    u = np.linspace(-1.0, 1.0, 80) * np.ones((60, 1))
+    made = world(field_order=1, min_explained=-1.0, max_scale_sigma=10.0)
+    made.evidence(0, 1.0 / (SCALE * (1.0 + 0.9 * u) * DISPARITY + SHIFT))
+    assert made.frame(0).alignment.field == ()
 
 
 def test_a_field_is_not_fitted_where_evidence_covers_half_the_image(world):

@@ -247,5 +247,13 @@ def test_depth_far_beyond_the_horizon_is_unknown_not_free():
     assert np.isnan(beyond[1:]).all()
 
 
+def test_what_contradicts_a_fit_is_beyond_three_of_its_deviations():
+    # Of the shift, and of a pixel's own noise.
+    alignment = Alignment(1.0, 0.0, covariance=(0.0, 0.0, 0.03**2), noise=(0.04, 0.0))
+    just_inside, just_outside = alignment.depth(np.float32([-0.149, -0.151]))
+    assert just_inside == np.inf
+    assert np.isnan(just_outside)
+
+
 def test_sigma_is_unknown_for_numbers_that_were_given():
     assert Alignment(scale=1.0, shift=0.0).sigma(np.ones(3)) is None

@@ -345,6 +345,21 @@ def test_an_imus_orientation_tells_up_while_it_accelerates(make_header):
     assert depth_error_with_imu(imu_message(make_header, acceleration=braking)) < 1e-4
 
 
+def test_an_imu_is_where_it_was_when_it_measured(make_header):
+    asked = []
+
+    class Moving:
+        def lookup(self, *query):
+            asked.append(query)
+            return np.linalg.inv(base_from_camera()) @ rigid_matrix((0, 0, 0), LEVEL_FROM_IMU)
+
+    message = imu_message(make_header)
+    message.header = make_header(5, 'imu_link')
+    source = GroundSource(gravity='imu', height_m=1.2)
+    source.measure(source.read('imu', message), tilted_view(Moving())[0])
+    assert asked == [('camera_optical_frame', 77, 'imu_link', 5)]
+
+
 @pytest.mark.parametrize('changes', [{'covariance': -1.0}, {'orientation': (0.0, 0.0, 0.0, 0.0), 'covariance': 0.0}])
 def test_without_orientation_the_acceleration_at_rest_tells_up(make_header, changes):
     assert depth_error_with_imu(imu_message(make_header, **changes)) < 1e-4
@@ -388,6 +403,13 @@ def test_an_orientation_that_nobody_filled_in_does_not_mean_level(make_header):
 def test_an_imu_that_does_not_tell_up_is_refused(make_header, changes, text):
     with pytest.raises(EvidenceError, match=text):
         GroundSource(gravity='imu', height_m=1.2).read('imu', imu_message(make_header, **changes))
+
+
+def test_an_acceleration_that_is_marked_absent_tells_nothing(make_header):
+    message = imu_message(make_header, covariance=-1.0)
+    message.linear_acceleration_covariance[0] = -1.0
+    with pytest.raises(EvidenceError, match='no orientation'):
+        GroundSource(gravity='imu', height_m=1.2).read('imu', message)
 
 
 def test_how_far_acceleration_may_be_from_gravity_is_a_parameter(make_header):

@@ -304,6 +304,19 @@ def test_it_needs_a_camera_and_a_transform(measure):
         measure(2.0, View(values, camera=CAMERA, frame_id='camera'))
 
 
+def test_the_sensor_is_where_it_was_when_it_measured(measure, make_header):
+    asked = []
+
+    class Moving:
+        def lookup(self, *query):
+            asked.append(query)
+            return rigid_matrix(AT_CAMERA[:3], AT_CAMERA[3:])
+
+    seen = view(wall(2.0), transforms=Moving(), stamp_ns=77, frame_id='camera')
+    measure(2.0, seen, {'header': make_header(5, 'sonar')})
+    assert asked == [('camera', 77, 'sonar', 5)]
+
+
 def test_a_cone_of_half_the_space_is_a_cone(measure):
     with pytest.raises(EvidenceError, match='% of the cone'):
         measure(2.0, view(wall(2.0)), {'field_of_view': pi})

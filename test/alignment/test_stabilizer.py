@@ -93,6 +93,13 @@ def test_a_slow_approach_is_let_through():
     np.testing.assert_allclose(out, np.float32(1.01**60) * SCENE, rtol=0.02)
 
 
+def test_a_jump_of_the_scale_beyond_any_flicker_is_a_cut():
+    stabilize = Stabilizer(1000.0)
+    stabilize(0, SCENE)
+    np.testing.assert_allclose(stabilize(33 * MS, 1.8 * SCENE), SCENE, rtol=1e-3)
+    np.testing.assert_array_equal(stabilize(66 * MS, 6.0 * SCENE), 6.0 * SCENE)
+
+
 def test_a_constant_image_does_no_harm():
     stabilize = Stabilizer(5.0)
     flat = np.full((40, 50), 3.0, np.float32)

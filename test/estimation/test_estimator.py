@@ -140,12 +140,17 @@ def test_bf16_on_the_cpu_is_near_fp32(estimator):
     np.testing.assert_allclose(reduced(image).values, full(image).values, rtol=0.05, atol=0.02)
 
 
-def test_openvino_gives_what_torch_gives(estimator):
+def test_openvino_gives_what_torch_gives():
     pytest.importorskip('openvino', reason='needs the extra openvino')
-    other = DepthEstimator('untrained-small', device='cpu', precision='fp32', backend='openvino', input_size=INPUT_SIZE)
-    for size in ((60, 90), (60, 60)):
-        image = picture(*size)
-        np.testing.assert_allclose(other(image).values, estimator(image).values, rtol=1e-3, atol=1e-3)
+    network = DepthAnything.from_name('v2-small')
+    # Strong enough that another resampling of the position embedding would show.
+    torch.nn.init.normal_(network.encoder.vit.pos_embed, std=0.3)
+    image = picture(60, 90)
+    ours, other = (
+        DepthEstimator(network, device='cpu', precision='fp32', backend=name, input_size=INPUT_SIZE)(image).values
+        for name in ('torch', 'openvino')
+    )
+    assert np.abs(ours - other).max() < 1e-3 * np.ptp(ours)
 
 
 @pytest.mark.parametrize(

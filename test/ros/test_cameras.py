@@ -396,7 +396,12 @@ def test_a_camera_that_nobody_listens_to_is_skipped_and_the_other_is_not(run_cam
 
 def test_the_alignment_of_one_camera_does_not_touch_the_other(run_cameras):
     topics = ['relative/image', 'depth/image_color', 'depth/image_rect']
-    settings = {'alignment.source': 'depth', 'edge.threshold': 0.0, 'range.max_m': 100.0}
+    settings = {
+        'alignment.source': 'depth',
+        'alignment.max_age_s': 60.0,
+        'edge.threshold': 0.0,
+        'range.max_m': 100.0,
+    }
     _, front, left = run_cameras(topics, evidence_type=Image, **settings)
     image = picture()
     truth = metres_of(depth_of(front.answer('relative/image', front.send(image))))

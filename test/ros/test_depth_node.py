@@ -285,7 +285,8 @@ def test_what_was_true_before_a_pause_is_not_said_after_it(run_node, constant_ch
 
 
 def test_parameters_that_do_not_go_together_are_refused_with_the_reason(run_node):
-    node, _ = run_node(**{'alignment.source': 'depth'})
+    pose = [0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]
+    node, _ = run_node(**{'alignment.source': 'depth', 'alignment.extrinsics': pose})
     for name, value, reason in (
         ('range.min_m', 30.0, 'less than range.max_m'),
         ('colormap', 'plaid', 'inferno'),
@@ -295,6 +296,7 @@ def test_parameters_that_do_not_go_together_are_refused_with_the_reason(run_node
         ('alignment.extrinsics', [1.0, 2.0], 'x y z qx qy qz qw'),
         ('alignment.extrinsics', [1.0] + [0.0] * 6, 'quaternion'),
         ('alignment.extrinsics', [float('nan')] + [0.0] * 5 + [1.0], 'finite'),
+        ('alignment.fixed_frame', 'odom', 'set one of them only'),
         ('alignment.min_samples', 6000, 'alignment.depth.max_samples'),
         ('alignment.min_samples', 19, 'range'),
         ('model', 'v2-large', 'read-only'),
@@ -458,7 +460,6 @@ def test_the_lifecycle_can_be_gone_through_twice(run_node):
         assert node.start()
         client.wait_for(client.images.get_subscription_count, 'subscription')
         client.wait_for(lambda: client.count_publishers('relative/image'), 'publisher')
-        time.sleep(0.2)  # for the two ends of the new topic to find each other
 
 
 def test_a_best_effort_subscriber_and_a_best_effort_camera_are_served(run_node):

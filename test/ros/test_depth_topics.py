@@ -69,6 +69,12 @@ def test_a_metric_model_makes_a_plane_of_true_depth_and_a_cloud_of_it(run_node, 
     np.testing.assert_array_equal(packed, (red << 16) | (green << 8) | blue)
 
 
+def test_what_a_metric_model_sees_at_the_end_of_its_range_is_at_no_distance(run_node, constant_checkpoint):
+    _, client = run_node(['depth/image_rect'], **constant_checkpoint(METRES, 10.0), **{'range.max_m': 100.0})
+    depth = depth_of(client.answer('depth/image_rect', client.send(picture())))
+    assert np.isposinf(depth).all()  # and not the 20 m of which it says 19.999
+
+
 def test_organised_points_keep_the_grid(run_node, constant_checkpoint):
     settings = {'points.organized': True, 'points.stride': 1, 'points.color': False}
     _, client = run_node(['points'], **constant_checkpoint(METRES, 0.0), **settings)

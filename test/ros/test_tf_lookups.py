@@ -7,6 +7,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time as MessageTime
 from dds_client import camera_info, cloud_of, depth_of, see, seen_points, until_metres, values_of
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.clock import ClockType
@@ -243,6 +244,31 @@ def test_without_tf2_ros_the_way_out_is_told(node, monkeypatch):
     np.testing.assert_array_equal(transforms.lookup(CAMERA, 1, CAMERA, 1), np.eye(4))
     with pytest.raises(TransformError, match=f'{LIDAR}.*tf2_ros is not installed.*alignment.extrinsics'):
         transforms.lookup(CAMERA, 1, LIDAR, 1)
+
+
+def test_the_frame_that_stands_still_is_a_parameter_of_the_node(run_node):
+    node, _ = run_node(**{'alignment.fixed_frame': ODOM})
+    assert node._tf.fixed_frame == ODOM
+    (result,) = node.set_parameters([Parameter('alignment.fixed_frame', value='map')])
+    assert result.successful
+    assert node._tf.fixed_frame == 'map'
+
+
+def test_poses_are_forgotten_when_the_images_stamps_go_back(run_node, tf2):
+    tf2.tree = tree_of((CAMERA, LIDAR, None, (0.0, 0.0, 0.0)))
+    _, client = run_node(
+        ['relative/image', 'depth/image_color', 'depth/image_rect'],
+        evidence_type=PointCloud2,
+        **{'alignment.source': 'points', 'alignment.points.occlusion': 0.0, 'edge.threshold': 0.0},
+    )
+    truth, image = see(client)
+    cloud = cloud_of(seen_points(truth, camera_info())[::5], LIDAR)
+    until_metres(client, lambda: client.send(image, info=camera_info(), reference=cloud))
+    assert tf2.cleared == []
+    now = client.next_stamp
+    client.next_stamp = lambda: MessageTime(sec=now().sec - 60, nanosec=0)
+    client.answer('depth/image_color', client.send(image, info=camera_info()))
+    assert len(tf2.cleared) == 1
 
 
 def test_the_node_takes_a_cloud_to_the_camera_by_tf_and_says_when_it_cannot(run_node, tf2):
