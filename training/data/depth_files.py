@@ -16,17 +16,25 @@ _SINTEL_TAG = 202021.25
 _EXR_CHANNELS = ('Z', 'Y', 'V', 'G', 'R')
 
 
-def decode_png(name: str, content: bytes) -> np.ndarray:
-    """A PNG of one channel, 8 or 16 bits, as (H, W) float32 of the numbers in it; raises BadSampleError."""
-    return decode_grey(name, content).astype(np.float32)
+def decode_png(name: str, content: bytes, bits: int | None = None) -> np.ndarray:
+    """A PNG of one channel as (H, W) float32 of the numbers in it; raises BadSampleError.
+
+    bits: of a number, 8 or 16: a tool that saved 16 as 8 changed the unit; None: either.
+    """
+    levels = decode_grey(name, content)
+    found = 8 * levels.itemsize
+    if bits not in (None, found):
+        raise BadSampleError(f'{name}: {found} bits a pixel, where the unit needs {bits}')
+    return levels.astype(np.float32)
 
 
 def decode_npy(name: str, content: bytes) -> np.ndarray:
     """A .npy file, (H, W) or with axes of length 1 around it, as (H, W) float32; raises BadSampleError."""
     try:
         array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise BadSampleError(f'{name}: no whole .npy file: {error}') from error
+    except Exception as error:
+        # NumPy raises what its parser of a damaged header happens to raise.
+        raise BadSampleError(f'{name}: no whole .npy file: {type(error).__name__}: {error}') from error
     return _plane(name, array)
 
 
@@ -43,11 +51,13 @@ def decode_hdf5(name: str, content: bytes, dataset: str) -> np.ndarray:
         raise TrainingError(f'reading {name} needs h5py: pip install h5py') from error
     try:
         with h5py.File(io.BytesIO(content), 'r') as file:
-            return _plane(name, file[dataset][()])
-    except (OSError, RuntimeError) as error:
-        raise BadSampleError(f'{name}: no whole HDF5 file: {error}') from error
+            found = file[dataset][()]
     except (KeyError, TypeError) as error:
         raise BadSampleError(f'{name}: no data set {dataset!r} in this HDF5 file') from error
+    except Exception as error:
+        # h5py raises what the library's parsers happen to raise.
+        raise BadSampleError(f'{name}: no whole HDF5 file: {type(error).__name__}: {error}') from error
+    return _plane(name, found)
 
 
 def decode_exr(name: str, content: bytes, channel: str = '') -> np.ndarray:

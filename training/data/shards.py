@@ -48,6 +48,8 @@ IMAGE_SUFFIXES = ('jpg', 'jpeg', 'png', 'webp')
 _INDEX = '.index.json'
 # How JPEG and PNG begin. WebP's decoder refuses what is cut short by itself.
 _CHECKED = (b'\xff\xd8\xff', b'\x89PNG')
+# What was measured of the image's pixels.
+_MEASURED = frozenset(('depth.npy', 'points.npy', 'valid.png'))
 # Shards whose index is kept in memory, per process.
 _CACHED_INDICES = 64
 
@@ -278,7 +280,7 @@ class ShardDataset(Dataset):
         suffix = next((suffix for suffix in IMAGE_SUFFIXES if suffix in parts), None)
         if suffix is None:
             raise BadSampleError(f'{key}: no image among its parts ({", ".join(parts) or "none"})')
-        image = decode_image(key, parts[suffix])
+        image = decode_image(key, parts[suffix], upright=not _MEASURED.intersection(parts))
         valid = parts.get('valid.png')
         return Sample(
             key=key,
@@ -296,10 +298,14 @@ def parts_by_key(url: str, name: str) -> dict[str, Mapping[str, list[int]]]:
     return dict(_index(url, name)['samples'])
 
 
-def decode_image(key: str, content: bytes) -> np.ndarray:
-    """A picture file's bytes as (H, W, 3) uint8 RGB, turned upright by its EXIF; raises BadSampleError."""
+def decode_image(key: str, content: bytes, *, upright: bool = True) -> np.ndarray:
+    """A picture file's bytes as (H, W, 3) uint8 RGB; raises BadSampleError.
+
+    upright: turned by its EXIF. What was measured of its pixels, depth or points, is of those as the file holds them.
+    """
     _check_whole(key, content)
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     if image is None:
         raise BadSampleError(f'{key}: the image cannot be decoded ({len(content)} bytes)')
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -416,8 +422,9 @@ def _array(key: str, parts: Mapping[str, bytes], suffix: str) -> np.ndarray | No
         return None
     try:
         return np.load(io.BytesIO(parts[suffix]), allow_pickle=False).astype(np.float32)
-    except (ValueError, EOFError, OSError) as error:
-        raise BadSampleError(f'{key}: {suffix} cannot be read: {error}') from error
+    except Exception as error:
+        # NumPy raises what its parser of a damaged header happens to raise.
+        raise BadSampleError(f'{key}: {suffix} cannot be read: {type(error).__name__}: {error}') from error
 
 
 def _json(key: str, parts: Mapping[str, bytes]) -> dict[str, Any]:

@@ -64,8 +64,9 @@ def compare(first: Result, second: Result, metric: str, seed: int = 0) -> Compar
     resampling them one by one would find significance in any long log. Then blocks of neighbours are drawn (circular
     block bootstrap, Politis and Romano 1992), as long as twice the differences' autocorrelation time, and at least the
     cube root of their number. On logs of 300 to 1000 frames whose differences drift around zero (autoregressive, .5 to
-    .9 from frame to frame) it sees a difference in 8 to 10 % of them, not in the 5 % it should: one by one, in 27 to
-    68 %.
+    .9 from frame to frame) it sees a difference in 8 to 12 % of them, not in the 5 % it should: one by one, in 27 to
+    68 %. Where so few blocks are left that none is told in most of such logs (40 frames at .5, 300 at .9), it is one of
+    four of those in which it is told.
 
     Args:
         first, second: on the same data; compared are the images that both have.

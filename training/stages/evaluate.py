@@ -125,13 +125,12 @@ class _Opened:
     indices: list[int]
     pictured: list[int]
 
-    @property
-    def note(self) -> str:
-        """In words, if the data is not what the protocol is about."""
-        expected, found = self.protocol.images, len(self.dataset)
-        if expected in (0, found):
+    def note(self, scored: int) -> str:
+        """In words, if the images that were scored are not those that the protocol is about."""
+        expected = self.protocol.images
+        if expected in (0, scored):
             return ''
-        return f'The data set has {found} images and that of the protocol {expected}: not comparable with the paper.'
+        return f'{scored} images were scored, and the protocol is about {expected}: not comparable with the paper.'
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -166,10 +165,7 @@ def _open(data: EvaluatedData, settings: Settings) -> _Opened:
     dataset = make_dataset(dataclasses.replace(protocol.data, path=data.path, options=options))
     indices = choose(len(dataset), settings.max_images)
     pictured = pick(indices, settings.pictures, settings.seed)
-    opened = _Opened(data.name, Path(data.protocol).stem, protocol, dataset, indices, pictured)
-    if opened.note:
-        _log.warning('%s: %s', data.name, opened.note)
-    return opened
+    return _Opened(data.name, Path(data.protocol).stem, protocol, dataset, indices, pictured)
 
 
 def _check(model: EvaluatedModel, opened: list[_Opened], settings: Settings) -> str:
@@ -259,11 +255,14 @@ def _section(data: _Opened, settings: Settings, current: Run) -> Section:
     metric = 'da2k' if data.protocol.truth == TRUTH_OF_PAIRS else 'abs_rel'
     load = functools.partial(Result.load, current.folder, data=data.name)
     first = load(model=names[0])
+    note = data.note(len(first.images))
+    if note:
+        _log.warning('%s: %s', data.name, note)
     return Section(
         data=data.name,
         protocol=data.protocol_name,
         summaries={name: current.manifest['results'][data.name][name] for name in names},
-        note=data.note,
+        note=note,
         paper={name: row for name, row in rows.items() if row},
         comparisons={name: compare(first, load(model=name), metric, settings.seed) for name in names[1:]},
     )

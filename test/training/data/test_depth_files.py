@@ -99,6 +99,19 @@ def test_hdf5_says_which_data_set_is_missing():
         decode_hdf5('a', hdf5(DEPTH), 'depth')
 
 
+def test_a_damaged_header_of_npy_is_a_bad_sample_whatever_is_damaged():
+    content, rng, refused = npy(DEPTH), np.random.default_rng(0), 0
+    for _ in range(2000):
+        damaged = bytearray(content)
+        for place in rng.integers(0, len(content) - DEPTH.nbytes, 2):
+            damaged[place] = rng.integers(0, 256)
+        try:
+            decode_npy('a', bytes(damaged))
+        except BadSampleError:
+            refused += 1
+    assert refused > 100
+
+
 def test_every_decoder_refuses_a_file_without_its_end(tmp_path):
     files = [
         (decode_png, cv2.imencode('.png', np.arange(4096, dtype=np.uint16).reshape(64, 64))[1].tobytes()),

@@ -111,9 +111,9 @@ class Reader(Dataset):
         """The image's name without its suffix, with dots and spaces written as %2E and %20."""
         return key_of(self._at(index).image)
 
-    def image(self, item: Item) -> np.ndarray:
-        """Decode an item's image, (H, W, 3) uint8 RGB."""
-        return decode_image(item.image, self.folder.read(item.image))
+    def image(self, item: Item, *, upright: bool = False) -> np.ndarray:
+        """Decode an item's image, (H, W, 3) uint8 RGB: as its file holds it, as its depth is, or turned by its EXIF."""
+        return decode_image(item.image, self.folder.read(item.image), upright=upright)
 
     def depth_file(self, item: Item) -> tuple[str, bytes]:
         """The name and the bytes of the file with an item's depth."""
@@ -207,6 +207,13 @@ class Reader(Dataset):
             if key in seen:
                 raise DataError(f'{self.folder.url}: {seen[key]} and {item.image} both have the key {key}: keep one')
             seen[key] = item.image
+
+
+def check_known(what: str, chosen: Iterable[str], known: Collection[str]) -> None:
+    """Raise RecipeError for what is no member of an option, and would choose nothing."""
+    for name in chosen:
+        if name not in known:
+            raise RecipeError(f'{what}: {name!r} is none of {", ".join(known)}')
 
 
 def key_of(image: str) -> str:

@@ -40,7 +40,7 @@ class Da2k(Reader):
 
     def read(self, item: Item) -> Sample:
         """Check that the points lie in the image."""
-        image = self.image(item)
+        image = self.image(item, upright=True)
         height, width = image.shape[:2]
         for pair in item.more:
             if not (min(pair) >= 0 and max(pair[0::2]) < height and max(pair[1::2]) < width):

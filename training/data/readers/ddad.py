@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import zipfile
-import zlib
+import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -76,11 +75,16 @@ class Ddad(Reader):
             names = sorted({name for part in wanted if part in parts for name in parts[part]['filenames']})
         except (KeyError, TypeError) as error:
             raise DataError(f'{self.options.dataset} is no data set of DGP: {error!r} is missing') from error
+        missing = {*self.options.cameras}
         for name in names:
             try:
-                yield from self._scene(name)
+                items = list(self._scene(name))
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise DataError(f'{name} is no scene of DGP: {error!r}') from error
+            missing -= {posixpath.basename(item.more['scene']) for item in items}
+            yield from items
+        if names and missing:
+            raise DataError(f'{self.folder.url}: no scene has a camera {min(missing)!r}')
 
     def _scene(self, name: str) -> Iterator[Item]:
         folder = name.rpartition('/')[0]
@@ -125,8 +129,9 @@ def _decode_sweep(name: str, content: bytes) -> np.ndarray:
     try:
         with NpzFile(io.BytesIO(content), allow_pickle=False) as file:
             points = file['data'][:, :3].astype(np.float64)
-    except (ValueError, KeyError, IndexError, EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
-        raise BadSampleError(f'{name}: no whole sweep of points: {error}') from error
+    except Exception as error:
+        # NumPy and zipfile raise what their parsers happen to raise.
+        raise BadSampleError(f'{name}: no whole sweep of points: {type(error).__name__}: {error}') from error
     return points[np.isfinite(points).all(axis=1)]
 
 

@@ -72,7 +72,7 @@ class Diml(Reader):
     def read(self, item: Item) -> Sample:
         """16-bit millimetres, 8-bit confidence."""
         image = self.image(item)
-        depth = decode_png(*self.depth_file(item)) / 1000
+        depth = decode_png(*self.depth_file(item), bits=16) / 1000
         if item.more == '':
             raise BadSampleError('there is no confidence of this depth')
         if item.more is not None:

@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from training.data.depth_files import decode_npy
-from training.data.readers.base import Item, Reader, camera_matrix
+from training.data.readers.base import Item, Reader, camera_matrix, check_known
 from training.data.sample import Sample
+
+_PLACES = ('indoors', 'outdoor')
 
 
 class Diode(Reader):
@@ -24,7 +26,10 @@ class Diode(Reader):
     class Options:
         """where: `indoors` (325 images of val), `outdoor` (446), or both."""
 
-        where: tuple[str, ...] = ('indoors', 'outdoor')
+        where: tuple[str, ...] = _PLACES
+
+        def __post_init__(self) -> None:
+            check_known('diode: where', self.where, _PLACES)
 
     def find(self) -> Iterable[Item]:
         """Images; the other names follow."""

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from training.data.depth_files import decode_png
-from training.data.readers.base import Item, Reader
+from training.data.readers.base import Item, Reader, check_known
 from training.data.sample import Sample
 from training.errors import BadSampleError, DataError
 from training.files import Folder
@@ -53,6 +53,9 @@ class Kitti(Reader):
         depth_dir: str = free('data_depth_annotated')
         suffix: str = free('png')
 
+        def __post_init__(self) -> None:
+            check_known('kitti: cameras', self.cameras, _SIDES.values())
+
     def find(self) -> Iterable[Item]:
         """From the list, or from the depth that is there."""
         if self.options.list:
@@ -73,7 +76,7 @@ class Kitti(Reader):
         name = next((name for name in names if self.folder.exists(name)), None)
         if name is None:
             raise BadSampleError(f'no depth of this image: {" and ".join(names)} are not there')
-        depth = decode_png(name, self.folder.read(name)) / 256
+        depth = decode_png(name, self.folder.read(name), bits=16) / 256
         date, drive, camera = item.more
         matrix = _intrinsics(self.folder.url, f'{self.options.raw_dir}/{date}/calib_cam_to_cam.txt', camera[-2:])
         return self.sample(item, self.image(item), depth, K=matrix, scene=f'{drive}/{camera}')

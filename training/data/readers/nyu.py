@@ -62,8 +62,9 @@ class Nyu(Reader):
                 image = file['images'][index].transpose(2, 1, 0).copy()
                 depth = file[self.options.depth][index].T
                 scene = ''.join(map(chr, file[file['scenes'][0, index]][:].ravel())) if 'scenes' in file else None
-            except (OSError, ValueError, IndexError) as error:
-                raise BadSampleError(f'{self.options.file}: {error}') from error
+            except Exception as error:
+                # h5py raises what the library's parsers happen to raise.
+                raise BadSampleError(f'{self.options.file}: {type(error).__name__}: {error}') from error
         # Of the colour camera, from camera_params.m of the data set's toolbox.
         matrix = camera_matrix(518.857901, 519.469611, 325.582449, 253.736166, image.shape[1] / 640)
         return self.sample(item, image, depth, K=matrix, scene=scene)
@@ -109,4 +110,11 @@ class Nyu(Reader):
                 f'reading {name} needs scipy: pip install scipy, or write the numbers into a text file and give '
                 'splits_file=FILE.txt'
             ) from error
-        return loadmat(io.BytesIO(self.content(name)))[_SPLITS[self.split]].ravel().tolist()
+        content = self.content(name)
+        try:
+            return loadmat(io.BytesIO(content))[_SPLITS[self.split]].ravel().tolist()
+        except Exception as error:
+            # As scipy's parser happens to.
+            raise DataError(
+                f'{name} is no list of images, as a file of MATLAB 5: {type(error).__name__}: {error}'
+            ) from error

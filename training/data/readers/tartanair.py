@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import numpy as np
 from training.data.depth_files import decode_npy
 from training.data.readers.base import Item, Reader, camera_matrix
 from training.data.sample import Sample
+from training.errors import DataError
 
 
 class TartanAir(Reader):
@@ -37,11 +39,16 @@ class TartanAir(Reader):
 
     def find(self) -> Iterable[Item]:
         """Left images at any depth of folders; the name of the depth follows."""
+        above, excluded = {posixpath.basename(self.folder.path)}, {*self.options.exclude}
+        met = set()
         for name in self.folder.names('**/image_left/*_left.png'):
-            folder, _, image = name.rsplit('/', 2)
-            parts = folder.split('/')
-            if self.split in ('', *parts[-2:-1]) and not {*parts} & {*self.options.exclude}:
-                yield Item(name, f'{folder}/depth_left/{image.removesuffix(".png")}_depth.npy', folder)
+            folder, _, image = name.rpartition('image_left/')
+            parts = folder.split('/')[:-1]
+            met |= excluded & {*parts, *above}
+            if self.split in ('', *parts[-2:-1]) and not excluded & {*parts, *above}:
+                yield Item(name, f'{folder}depth_left/{image.removesuffix(".png")}_depth.npy', '/'.join(parts))
+        if met < excluded:
+            raise DataError(f'{self.folder.url}: there is no environment {min(excluded - met)!r} to exclude')
 
     def read(self, item: Item) -> Sample:
         """Metres."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.data.depth_files import decode_png
-from training.data.readers.base import Item, Reader, camera_matrix
+from training.data.readers.base import Item, Reader, camera_matrix, check_known
 from training.data.sample import Sample
 from training.errors import DataError
 from training.recipe import free
@@ -40,6 +40,9 @@ class VirtualKitti2(Reader):
         cameras: tuple[str, ...] = ('Camera_0',)
         list: str = free('')
 
+        def __post_init__(self) -> None:
+            check_known('vkitti2: cameras', self.cameras, ('Camera_0', 'Camera_1'))
+
     def find(self) -> Iterable[Item]:
         """Images, from the list or by name; the name of the depth follows."""
         if self.options.list:
@@ -55,7 +58,7 @@ class VirtualKitti2(Reader):
     def read(self, item: Item) -> Sample:
         """16-bit centimetres."""
         image = self.image(item)
-        levels = decode_png(*self.depth_file(item))
+        levels = decode_png(*self.depth_file(item), bits=16)
         depth = np.where(levels >= _SKY, np.inf, levels / 100)
         matrix = camera_matrix(725.0087, 725.0087, 620.5, 187.0, image.shape[1] / 1242)
         return self.sample(item, image, depth, K=matrix, scene='/'.join(item.more))

@@ -3,6 +3,7 @@
 import importlib
 import pickle
 
+import cv2
 import fsspec
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from training.data.readers import READERS
 from training.data.readers.base import Reader, camera_matrix, key_of
 from training.data.readers.folder import FolderReader
+from training.data.readers.images import Images
 from training.errors import BadSampleError, DataError, RecipeError
 from training.evaluation.sequences import sequence_of
 
@@ -112,6 +114,24 @@ def test_a_folder_of_another_layout_is_refused_with_what_was_expected(layout):
     layout.image('images/a.jpg')
     with pytest.raises(DataError, match=r'images/a\.jpg and images/a\.png both have the key images/a'):
         FolderReader(layout.root)
+
+
+@pytest.mark.parametrize('orientation', [3, 6])
+def test_depth_is_of_the_pixels_that_the_file_holds_however_it_is_to_be_turned(layout, orientation):
+    image = np.zeros((24, 32, 3), np.uint8)
+    image[:12] = 255
+    jpeg = cv2.imencode('.jpg', image)[1].tobytes()
+    # A minimal EXIF block behind the start of the file, with the one tag.
+    tiff = b'II*\0\x08\0\0\0\x01\0' + b'\x12\x01\x03\0\x01\0\0\0' + bytes([orientation]) + bytes(3) + bytes(4)
+    exif = b'Exif\0\0' + tiff
+    layout.write('images/a.jpg', jpeg[:2] + b'\xff\xe1' + (len(exif) + 2).to_bytes(2, 'big') + exif + jpeg[2:])
+    layout.npy('depth/a.npy', np.where(image[..., 0] > 127, 1.0, 9.0))
+    sample = FolderReader(layout.root)[0]
+    assert sample.image.shape == (24, 32, 3)
+    assert np.array_equal(sample.image[..., 0] > 127, sample.depth == 1.0)
+    # Where nothing is known of its pixels it is turned.
+    alone = Images(layout.root / 'images')[0].image
+    assert (alone[:12] < 127).all() if orientation == 3 else alone.shape == (32, 24, 3)
 
 
 def test_wrong_options_are_refused_with_the_right_ones(layout):

@@ -132,6 +132,13 @@ def test_kitti_has_sparse_depth_in_256ths_of_a_metre(layout):
     assert found.meta['scene'] == '2011_09_26_drive_0002_sync/image_02'
     assert (len(Kitti(layout.root)), len(Kitti(layout.root, 'train'))) == (2, 1)
     assert len(Kitti(layout.root, cameras=['image_02', 'image_03'])) == 3
+    with pytest.raises(RecipeError, match=r"cameras: 'image_3' is none of image_02, image_03"):
+        Kitti(layout.root, cameras=['image_02', 'image_3'])
+    # As a tool writes it that knows 8 bits only.
+    (png,) = (layout.root / 'data_depth_annotated/val').rglob('*.png')
+    layout.png(str(png.relative_to(layout.root)), np.full((24, 32), 9, np.uint8))
+    with pytest.raises(BadSampleError, match='8 bits a pixel, where the unit needs 16'):
+        Kitti(layout.root, 'val')[0]
 
 
 def test_kitti_lists_of_every_common_form_find_their_depth_in_either_part(layout):
@@ -243,6 +250,8 @@ def test_diode_depth_counts_where_its_mask_does(layout):
     assert found.meta['scene'] == 'indoors/scene_00019/scan_00183'
     assert keys(Diode(layout.root, 'val', where=['outdoor'])) == [stems[1]]
     assert len(Diode(layout.root)) == 3
+    with pytest.raises(RecipeError, match="'outdoors' is none of indoors, outdoor"):
+        Diode(layout.root, where=['indoors', 'outdoors'])
     layout.npy(f'{stems[0]}_depth_mask.npy', mask[:5])
     with pytest.raises(BadSampleError, match='the mask has shape'):
         data[0]
@@ -298,6 +307,8 @@ def test_ddad_projects_the_sweep_with_the_nearest_point_in_front(layout):
     assert found.meta['K'] == [[20, 0, 16], [0, 20, 12], [0, 0, 1]]
     assert found.meta['scene'] == '000150/CAMERA_01'
     assert len(Ddad(layout.root)) == 1
+    with pytest.raises(DataError, match="no scene has a camera 'CAMERA_1'"):
+        Ddad(layout.root, cameras=['CAMERA_01', 'CAMERA_1'])
     with pytest.raises(DataError, match="of the split 'train'"):
         Ddad(layout.root, 'train')
 

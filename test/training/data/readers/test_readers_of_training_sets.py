@@ -110,7 +110,7 @@ def test_vkitti2_is_in_centimetres_and_its_far_plane_is_the_sky(layout):
     assert found.meta['scene'] == 'Scene01/15-deg-left/Camera_0'
     assert found.meta['K'][0][0] == pytest.approx(725.0087 * 32 / 1242)
     assert len(VirtualKitti2(layout.root, cameras=['Camera_0', 'Camera_1'])) == 2
-    with pytest.raises(DataError, match='no samples'):
+    with pytest.raises(RecipeError, match="'Camera_2' is none of Camera_0, Camera_1"):
         VirtualKitti2(layout.root, cameras=['Camera_2'])
 
 
@@ -151,6 +151,12 @@ def test_tartanair_in_both_layouts_with_the_sky_beyond_the_threshold(layout):
     assert keys(TartanAir(layout.root, 'Hard', exclude=['amusement'])) == [
         'ocean/ocean/Hard/P002/image_left/000000_left'
     ]
+    with pytest.raises(DataError, match="no environment 'amusment' to exclude"):
+        TartanAir(layout.root, exclude=['amusement', 'amusment'])
+    with pytest.raises(DataError, match='no samples'):
+        TartanAir(layout.root / 'amusement', exclude=['amusement'])
+    # One flight alone.
+    assert TartanAir(layout.root / 'office/Easy/P001')[0].meta['scene'] == ''
 
 
 # BlendedMVS
