@@ -591,6 +591,32 @@ def test_the_frame_that_evidence_waits_for_is_not_replaced(run_node, monkeypatch
     assert values_of(client.status('frames'))['replaced by a newer frame'] == '3'
 
 
+def test_a_frame_that_waits_long_for_the_network_keeps_its_evidence(run_node, monkeypatch):
+    node, client = run_node(METRIC_TOPICS, **{'alignment.source': 'depth', 'alignment.max_age_s': 1.0}, **ALL)
+    truth, image = see(client)
+    predict, started, go_on = node._estimator.predict, threading.Event(), threading.Event()
+
+    def slow(*args, **kwargs):
+        started.set()
+        assert go_on.wait(20.0)
+        return predict(*args, **kwargs)
+
+    monkeypatch.setattr(node._estimator, 'predict', slow)
+    before = int(values_of(client.status('frames'))['received'])
+    client.send(image)
+    assert started.wait(20.0)
+    # Seconds later, so that the evidence is not the first one's too.
+    later = client.next_stamp
+    client.next_stamp = lambda: Time(sec=(stamp := later()).sec + 3, nanosec=stamp.nanosec)
+    waiting = client.send(image, reference=truth)
+    client.wait_for(lambda: int(values_of(client.status('frames'))['received']) == before + 2, 'the second frame')
+    (stream,) = node._streams
+    client.wait_for(lambda: stream._aligner.is_waiting_for(waiting.sec * 10**9 + waiting.nanosec), 'evidence')
+    time.sleep(1.5)  # longer than evidence may come before its frame
+    go_on.set()
+    np.testing.assert_allclose(depth_of(client.answer('depth/image_rect', waiting)), truth, rtol=5e-3)
+
+
 SONAR_SOURCE = """
 from dataclasses import dataclass
 
