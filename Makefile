@@ -103,4 +103,4 @@ $(READY): setup.py setup.cfg constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo train-smoke accuracy build install log *.egg-info
+	rm -rf $(VENV) demo bench train-smoke accuracy build install log *.egg-info

@@ -86,7 +86,7 @@ setup(
     zip_safe=False,
     maintainer='The depth_anything_ros developers',
     maintainer_email='depth-anything-ros@users.noreply.github.com',
-    description='Depth Anything V1 and V2 as a ROS 2 node: a camera image in, metric depth and a point cloud out.',
+    description='Depth Anything V1 and V2 as a ROS 2 node: camera images in, depth and, with metres, point clouds out.',
     license='Apache-2.0',
     entry_points={
         'console_scripts': [

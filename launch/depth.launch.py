@@ -174,7 +174,7 @@ def _shown(cameras: list[str], image: str) -> list[tuple[str, str]]:
 
 
 def _transport() -> list[LaunchDescriptionEntity]:
-    """Let HD images through shared memory, unless the user has chosen a transport or another middleware."""
+    """Let large images through shared memory, unless the user has chosen a transport or another middleware."""
     if not os.environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp').startswith('rmw_fastrtps'):
         return []
     ours = str(SHARE / 'config' / 'fastdds.xml')

@@ -182,7 +182,7 @@ def _check_licence(what: object, licence: str, accepted: bool) -> None:
     if not accepted:
         raise LicenseNotAcceptedError(
             f'{what}: the licence of the weights, {licence}, forbids commercial use; set accept_license to true '
-            'if that suits you, or use a model under Apache-2.0: '
+            '(--accept-license) if that suits you, or use a model under Apache-2.0: '
             f'{", ".join(entry.name for entry in catalogue() if not entry.non_commercial)}'
         )
     _log.warning('%s: licence %s, no commercial use', what, licence)

@@ -12,7 +12,7 @@ import torch
 from depth_anything_ros.checkpoints import name_or_default
 from depth_anything_ros.cli.bench_case import Case
 from depth_anything_ros.estimation import BackendUnavailableError
-from depth_anything_ros.estimation.devices import resolve_device
+from depth_anything_ros.estimation.devices import cpu_computes_bf16, resolve_device
 from depth_anything_ros.estimation.preprocessing import network_size
 from depth_anything_ros.network import ARCHITECTURES, IMAGE_MEAN, IMAGE_STD, Architecture
 
@@ -58,7 +58,9 @@ class Reference:
         self._network = _network(transformers, architecture).to(self._device).eval()
         self._dtype = None
         if case.reference == BEST:
-            self._dtype = torch.float16 if self._device.type == 'cuda' else torch.bfloat16
+            # A CPU that emulates bf16 takes five times as long with it.
+            on_cpu = torch.bfloat16 if cpu_computes_bf16() else None
+            self._dtype = torch.float16 if self._device.type == 'cuda' else on_cpu
             self._network = torch.compile(self._network)
         pixels = self._pixels(np.zeros((height, width, 3), np.uint8))
         self.facts: dict[str, Any] = {

@@ -121,7 +121,12 @@ def _add_bench(commands) -> None:
         **several,
     )
     group.add_argument('--backend', choices=BACKENDS, help='default: each of those installed', **several)
-    group.add_argument('--device', default=['auto'], help='auto, cpu, cuda or cuda:N (default: auto)', **several)
+    group.add_argument(
+        '--device',
+        default=['auto'],
+        help='auto, cpu, cuda, cuda:N, openvino:GPU or openvino:NPU (default: auto)',
+        **several,
+    )
     group.add_argument('--precision', choices=PRECISIONS, default=['auto'], help='default: auto', **several)
     group.add_argument(
         '--input-size', type=int, nargs='+', default=[0], metavar='PIXELS', help="0: the model's own (default)"

@@ -307,6 +307,20 @@ def test_a_bag_of_2019_and_types_nobody_knows_are_copied(run, picture, tmp_path,
     assert 'no definition of my_msgs/msg/Thing' in capsys.readouterr().err
 
 
+def test_the_image_is_what_shows_something_and_raw_if_it_is_there_twice(run, picture, drive, tmp_path, capsys):
+    messages = drive()
+    for index in range(3):
+        time_ns = stamp_ns(index) + LATENCY_NS
+        depth = np.full((HEIGHT, WIDTH), 2000, np.uint16)
+        messages += [
+            ('/camera/depth/image_raw', time_ns, image(index, depth, '16UC1')),
+            ('/camera/image_raw/compressed', time_ns, compressed(index, picture(index))),
+        ]
+    bag = record(tmp_path / 'in', messages)
+    assert run('bag', bag, '--output', tmp_path / 'out') == 0
+    assert '/camera/relative/image' in read(tmp_path / 'out')
+
+
 def test_several_image_topics_leave_the_choice_to_the_user(run, drive, tmp_path, capsys):
     bag = record(tmp_path / 'in', [*drive('/left'), *drive('/right')[1:]])
     assert run('bag', bag, '--output', tmp_path / 'out') == 2

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import os
 import pickle
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,12 @@ def label_with_ray(names: Sequence[str], settings: Settings) -> Iterator[str]:
     is begun anew. Raises what Labeller does, and TrainingError for what Ray itself cannot do.
     """
     if settings.ray_address:
+        # Workers of a Ray that runs already are elsewhere.
+        here = {name: _absolute(getattr(settings, name)) for name in ('shards', 'output')}
+        teacher = (
+            _absolute(settings.teacher) if os.path.exists(os.path.expanduser(settings.teacher)) else settings.teacher
+        )
+        settings = dataclasses.replace(settings, **here, teacher=teacher)
         ray.init(address=settings.ray_address, logging_level=logging.WARNING)
     else:
         ray.init(address='local', include_dashboard=False, logging_level=logging.WARNING)
@@ -34,6 +42,11 @@ def label_with_ray(names: Sequence[str], settings: Settings) -> Iterator[str]:
         raise TrainingError(f'a worker failed: {str(error).strip().splitlines()[-1][:300]}') from error
     finally:
         ray.shutdown()
+
+
+def _absolute(path: str) -> str:
+    """A local path, wherever it is used; a URL as it is."""
+    return path if '://' in path else os.path.abspath(os.path.expanduser(path))
 
 
 def _label(names: Sequence[str], settings: Settings) -> Iterator[str]:

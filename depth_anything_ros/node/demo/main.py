@@ -39,7 +39,6 @@ class Subscriber(Node):
 
     def __init__(self) -> None:
         super().__init__('demo_subscriber')
-        self.sent = 0
         self.depths: list[np.ndarray] = []
         self.colors: list[np.ndarray] = []
         self.latencies_s: list[float] = []
@@ -47,17 +46,11 @@ class Subscriber(Node):
         self.info: CameraInfo | None = None
         self.clouds = 0
         self.statuses: dict[str, str] = {}
-        sensor = rclpy.qos.qos_profile_sensor_data
-        self.create_subscription(CameraInfo, 'camera_info', self._on_camera, sensor)
         self.create_subscription(Image, 'depth/image_rect', self._on_depth, 5)
         self.create_subscription(Image, 'depth/image_color', self._on_color, 5)
         self.create_subscription(CameraInfo, 'depth/camera_info', self._on_info, 5)
         self.create_subscription(PointCloud2, 'points', self._on_points, 5)
         self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
-
-    def _on_camera(self, _: CameraInfo) -> None:
-        # Counted from the first output on: before that the node was still loading its model.
-        self.sent += bool(self.colors)
 
     def _on_depth(self, message: Image) -> None:
         self.depths.append(np.frombuffer(message.data, np.float32).reshape(message.height, message.width).copy())
@@ -169,7 +162,6 @@ def _report(subscriber: Subscriber, scene: Scene, model: str, untrained: bool) -
     latencies_ms = 1e3 * np.array(subscriber.latencies_s)
     rows = [
         ('network', f'{model}, untrained: its depth means nothing yet' if untrained else model),
-        ('frames sent while listening', subscriber.sent),
         ('frames received', len(subscriber.colors)),
         ('depth images received', len(subscriber.depths)),
         ('clouds received', subscriber.clouds),
