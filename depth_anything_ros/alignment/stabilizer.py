@@ -16,6 +16,7 @@ _MEDIAN_TO_SIGMA = 1.4826
 _MIN_EXPLAINED = 0.5
 _LARGEST_STEP = 2.0
 _LONGEST_GAP_S = 1.0
+_IDENTITY = 1.0, 0.0
 # DIS works on patches, at several scales.
 _MIN_FLOW_SIZE = 32
 
@@ -42,7 +43,7 @@ class Stabilizer:
         self._size: tuple[int, ...] = ()
         self._previous: np.ndarray | None = None
         self._previous_gray: np.ndarray | None = None
-        self._gain, self._offset = 1.0, 0.0
+        self._gain, self._offset = _IDENTITY
 
     def __call__(self, stamp_ns: int, disparity: np.ndarray, image: np.ndarray | None = None) -> np.ndarray:
         """Return (H, W) disparity, stabilised; as it is in the first frame, and after a cut, a gap or a new size.
@@ -51,25 +52,24 @@ class Stabilizer:
 
         image: uint8 RGB (h, w, 3) of the same field of view; without it the camera is taken to stand still.
         """
-        before, self.given_up = self.map, None
+        self.given_up = None
+        if self.time_constant_s <= 0.0:
+            self._end_chain()
+            self._previous = None
+            return disparity
+        now, gray = _reduced(disparity, image)
+        elapsed_s = abs(stamp_ns - self._stamp_ns) / 1e9
         step = None
-        if self.time_constant_s > 0.0:
-            now, gray = _reduced(disparity, image)
-            elapsed_s = abs(stamp_ns - self._stamp_ns) / 1e9
-            if self._previous is not None and self._size == disparity.shape and elapsed_s <= _LONGEST_GAP_S:
-                step = _affine_between(now, self._followed(gray))
+        if self._previous is not None and self._size == disparity.shape and elapsed_s <= _LONGEST_GAP_S:
+            step = _affine_between(now, self._followed(gray))
         if step is None:
-            self._gain, self._offset = 1.0, 0.0
-            self.given_up = before if before != self.map else None
+            self._end_chain()
         else:
             kept = exp(-elapsed_s / self.time_constant_s)
             self._gain, self._offset = step[0] ** kept, step[1] * kept
-        if self.time_constant_s <= 0.0:
-            self._previous = None
-            return disparity
         self._stamp_ns, self._size, self._previous_gray = stamp_ns, disparity.shape, gray
         self._previous = (self._gain * now + self._offset).astype(np.float32)
-        if (self._gain, self._offset) == (1.0, 0.0):
+        if self.map == _IDENTITY:
             return disparity
         return disparity * np.float32(self._gain) + np.float32(self._offset)
 
@@ -77,6 +77,10 @@ class Stabilizer:
     def map(self) -> tuple[float, float]:
         """Gain and offset by which the last disparity was changed."""
         return self._gain, self._offset
+
+    def _end_chain(self) -> None:
+        self.given_up = self.map if self.map != _IDENTITY else None
+        self._gain, self._offset = _IDENTITY
 
     def _followed(self, gray: np.ndarray | None) -> np.ndarray:
         """The previous stabilised disparity, each point moved to where it is now; NaN where it was outside."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from depth_anything_ros.alignment import SCALE_REFERENCE
 from depth_anything_ros.bags.errors import BagError
+from depth_anything_ros.bags.pictures import depth_topics, image_topics
 from depth_anything_ros.bags.reading import InputBag
 from depth_anything_ros.bags.topics import (
     CAMERA_INFO,
@@ -105,25 +106,12 @@ def _only_image(bag: InputBag, taken: set[str | None]) -> str:
     if not found:
         raise BagError(f'{bag.path}: no topic of {IMAGE} or {COMPRESSED_IMAGE}; there are {_listed(bag.topics)}')
     if len(found) > 1:
-        # Depth shows nothing, and of an image that comes raw and compressed the raw one is better.
-        pictures = [topic for topic in found if not _is_depth(bag, topic)]
-        raw = {topic for topic in pictures if bag.topics[topic] == IMAGE}
-        found = [
-            topic for topic in pictures if topic in raw or base_topic(topic, bag.topics[topic]) not in raw
-        ] or found
+        shown = image_topics(bag, exclude={*taken, *depth_topics(bag)})
+        # One without messages may be meant.
+        found = [topic for topic in found if topic in shown or not bag.count(topic)] or found
     if len(found) > 1:
         raise UsageError(f'{bag.path} has {len(found)} image topics, choose one with --image-topic: {_listed(found)}')
     return found[0]
-
-
-def _is_depth(bag: InputBag, topic: str) -> bool:
-    """By its first message; of mono16, which some drivers call depth and infrared cameras send, the name decides."""
-    first = bag.first(topic)
-    if first is None:
-        return False
-    message = bag.deserialize(first)
-    kind = message.encoding if bag.topics[topic] == IMAGE else message.format
-    return kind in ('16UC1', '32FC1') or 'compressedDepth' in kind or (kind == 'mono16' and 'depth' in topic)
 
 
 def _choose_tf(bag: InputBag, name: str, given: Sequence[str]) -> str:

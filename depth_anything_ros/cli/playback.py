@@ -13,13 +13,13 @@ import numpy as np
 
 from depth_anything_ros.alignment import Aligner
 from depth_anything_ros.bags.errors import MessageError
+from depth_anything_ros.bags.pictures import decode
 from depth_anything_ros.bags.reading import InputBag, Message
-from depth_anything_ros.bags.topics import COMPRESSED_IMAGE
 from depth_anything_ros.bags.transforms import BagTransforms
 from depth_anything_ros.cli.bag_topics import BagTopics
 from depth_anything_ros.estimation import PREDICTION_ERRORS
 from depth_anything_ros.geometry import Camera, CameraInfoError, Cameras
-from depth_anything_ros.messages import ImageError, compressed_to_rgb, stamp_ns, to_rgb
+from depth_anything_ros.messages import ImageError, stamp_ns
 
 _logger = logging.getLogger(__name__)
 
@@ -82,8 +82,7 @@ class Playback:
     def read(self, message: Message) -> BagImage:
         """Decode an image and find its calibration; raises those of FRAME_ERRORS that are not of the network."""
         image_message = self._bag.deserialize(message)
-        decode = compressed_to_rgb if message.kind == COMPRESSED_IMAGE else to_rgb
-        pixels = decode(image_message)
+        pixels = decode(image_message, message.kind)
         header, size = image_message.header, pixels.shape[:2]
         try:
             camera, problem = self._cameras.find(header, size, size, exact=False), ''

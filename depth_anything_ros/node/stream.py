@@ -143,8 +143,8 @@ class Stream:
         before, topics = self._settings, self._evidence_topics()
         self._settings = settings
         # What was fitted with another pose of the sensor, or other rays, is of no use.
-        poses, poses_before = ((item.alignment_extrinsics, item.projection) for item in (settings, before))
-        if settings.source is before.source and poses == poses_before:
+        geometry, geometry_before = ((item.alignment_extrinsics, item.projection) for item in (settings, before))
+        if settings.source is before.source and geometry == geometry_before:
             self._aligner.settings = settings.aligner_settings
         else:
             self._renew_aligner('projection, alignment.extrinsics, alignment.source or one of its parameters changed')

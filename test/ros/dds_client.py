@@ -129,6 +129,19 @@ def spinning(*nodes):
             node.destroy_node()
 
 
+def hold_predictions(node, monkeypatch):
+    """The node's predictions wait; returns the events that one has begun, and that they may go on."""
+    predict, started, go_on = node._estimator.predict, threading.Event(), threading.Event()
+
+    def wait_and_predict(*args, **kwargs):
+        started.set()
+        assert go_on.wait(20.0)
+        return predict(*args, **kwargs)
+
+    monkeypatch.setattr(node._estimator, 'predict', wait_and_predict)
+    return started, go_on
+
+
 def values_of(status):
     return {item.key: item.value for item in status.values}
 

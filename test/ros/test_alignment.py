@@ -2,7 +2,6 @@
 
 import math
 import textwrap
-import threading
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -14,6 +13,7 @@ from dds_client import (
     camera_info,
     cloud_of,
     depth_of,
+    hold_predictions,
     metres_of,
     picture,
     points_of,
@@ -57,6 +57,12 @@ def stop_the_clock(client, sec=1000):
     """Frames a nanosecond apart, so that nothing ages."""
     stamps = iter(range(1, 10**6))
     client.next_stamp = lambda: Time(sec=sec, nanosec=next(stamps))
+
+
+def seconds_later(client):
+    """From now on frames are stamped three seconds ahead."""
+    now = client.next_stamp
+    client.next_stamp = lambda: Time(sec=(stamp := now()).sec + 3, nanosec=stamp.nanosec)
 
 
 def listen_late(client):
@@ -558,14 +564,7 @@ def test_somebody_who_wants_the_alignment_only_gets_it(run_node):
 def test_the_frame_that_evidence_waits_for_is_not_replaced(run_node, monkeypatch):
     node, client = run_node(METRIC_TOPICS, **{'alignment.source': 'depth'}, **ALL)
     truth, image = see(client)
-    predict, started, go_on = node._estimator.predict, threading.Event(), threading.Event()
-
-    def slow(*args, **kwargs):
-        started.set()
-        assert go_on.wait(20.0)
-        return predict(*args, **kwargs)
-
-    monkeypatch.setattr(node._estimator, 'predict', slow)
+    started, go_on = hold_predictions(node, monkeypatch)
     before = int(values_of(client.status('frames'))['received'])
     first = client.send(image)
     assert started.wait(20.0)
@@ -577,9 +576,7 @@ def test_the_frame_that_evidence_waits_for_is_not_replaced(run_node, monkeypatch
         return lambda: int(values_of(client.status('frames'))['received']) == before + count
 
     client.wait_for(received(2), 'frames')
-    # Seconds later, so that the evidence is not theirs too.
-    later = client.next_stamp
-    client.next_stamp = lambda: Time(sec=(stamp := later()).sec + 3, nanosec=stamp.nanosec)
+    seconds_later(client)  # so that the evidence is not theirs too
     lost = [client.send(image) for _ in range(3)]
     client.wait_for(received(5), 'frames')
     go_on.set()
@@ -594,20 +591,11 @@ def test_the_frame_that_evidence_waits_for_is_not_replaced(run_node, monkeypatch
 def test_a_frame_that_waits_long_for_the_network_keeps_its_evidence(run_node, monkeypatch):
     node, client = run_node(METRIC_TOPICS, **{'alignment.source': 'depth', 'alignment.max_age_s': 1.0}, **ALL)
     truth, image = see(client)
-    predict, started, go_on = node._estimator.predict, threading.Event(), threading.Event()
-
-    def slow(*args, **kwargs):
-        started.set()
-        assert go_on.wait(20.0)
-        return predict(*args, **kwargs)
-
-    monkeypatch.setattr(node._estimator, 'predict', slow)
+    started, go_on = hold_predictions(node, monkeypatch)
     before = int(values_of(client.status('frames'))['received'])
     client.send(image)
     assert started.wait(20.0)
-    # Seconds later, so that the evidence is not the first one's too.
-    later = client.next_stamp
-    client.next_stamp = lambda: Time(sec=(stamp := later()).sec + 3, nanosec=stamp.nanosec)
+    seconds_later(client)  # so that the evidence is not the first one's too
     waiting = client.send(image, reference=truth)
     client.wait_for(lambda: int(values_of(client.status('frames'))['received']) == before + 2, 'the second frame')
     (stream,) = node._streams

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from dds_client import SMALL, camera_info, depth_of, picture, values_of
+from dds_client import SMALL, camera_info, depth_of, hold_predictions, picture, values_of
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
@@ -386,15 +386,9 @@ def test_a_stop_that_fails_gives_back_the_rest(run_node, monkeypatch, capfd):
 def test_a_frame_that_outlives_its_activation_is_not_published(run_node, monkeypatch, capfd):
     """Else it would come half a minute late, and between the parts of a frame of now."""
     node, client = run_node(['relative/image'])
-    predict, started, go_on = node._estimator.predict, threading.Event(), threading.Event()
-
-    def stuck(*args, **kwargs):
-        started.set()
-        assert go_on.wait(20.0)
-        return predict(*args, **kwargs)
-
+    predict = node._estimator.predict
     monkeypatch.setattr(worker, '_JOIN_S', 0.2)
-    monkeypatch.setattr(node._estimator, 'predict', stuck)
+    started, go_on = hold_predictions(node, monkeypatch)
     old = client.send(picture())
     assert started.wait(20.0)
     (thread,) = node._worker._threads

@@ -12,6 +12,7 @@ import numpy as np
 
 from depth_anything_ros.alignment.hook import View
 from depth_anything_ros.bags.errors import MessageError
+from depth_anything_ros.bags.pictures import decode
 from depth_anything_ros.bags.reading import InputBag, Message
 from depth_anything_ros.bags.topics import COMPRESSED_IMAGE, TF_MESSAGE, base_topic
 from depth_anything_ros.bags.transforms import BagTransforms
@@ -25,7 +26,7 @@ from training.ingest.metric_depth import MetricDepth
 from training.ingest.rectification import rectify_image, rectify_points
 from training.ingest.settings import Settings
 from training.ingest.splitting import GAP, TimeBlocks
-from training.ingest.topics import BagPlan, decode
+from training.ingest.topics import BagPlan
 
 # Sensors are published apart, a LiDAR's sweep up to a tenth of a second after its stamp, and recorders lag: a frame
 # waits so long, in log time, for what was measured at its moment.
@@ -130,7 +131,7 @@ class FrameReader:
             stamp = stamp_ns(content) or message.time_ns  # drivers that never fill the stamp
             if self._filters[topic].too_soon(stamp):
                 return Frame(topic, 'too_soon')
-            image = decode(self._bag, content, message.kind)
+            image = decode(content, message.kind)
         except (MessageError, ImageError) as error:
             self.problems[f'{topic}: {error}'[:300]] += 1
             return Frame(topic, 'undecodable')

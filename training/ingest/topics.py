@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from depth_anything_ros.bags.errors import BagError, MessageError
+from depth_anything_ros.bags.errors import BagError
+from depth_anything_ros.bags.pictures import depth_topics, image_topics
 from depth_anything_ros.bags.reading import InputBag
 from depth_anything_ros.bags.topics import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
     IMAGE,
     POINT_CLOUD,
-    base_topic,
     camera_info_topic,
 )
-from depth_anything_ros.messages import ImageError, UnsupportedEncodingError, compressed_to_rgb, to_depth, to_rgb
 from training.errors import DataError
 from training.ingest.discovery import BagFile
 from training.ingest.settings import Settings
@@ -69,14 +67,9 @@ def plan_bags(bags: Iterable[BagFile], settings: Settings) -> tuple[list[BagPlan
     return plans, unreadable
 
 
-def decode(bag: InputBag, message: Any, kind: str) -> Any:
-    """An image message as uint8 RGB (H, W, 3); raises messages.ImageError."""
-    return compressed_to_rgb(message) if kind == COMPRESSED_IMAGE else to_rgb(message)
-
-
 def _plan(file: BagFile, bag: InputBag, settings: Settings) -> BagPlan:
-    depth = _depth_topics(bag)
-    found = _image_topics(bag, exclude={*depth, *settings.depth_topics})
+    depth = depth_topics(bag)
+    found = image_topics(bag, exclude={*depth, *settings.depth_topics})
     images = settings.topics or found
     _require(file, bag, settings.topics, (IMAGE, COMPRESSED_IMAGE))
     if not images:
@@ -129,54 +122,6 @@ def _chosen(bag: InputBag, named: list[str], found: Iterable[str]) -> tuple[str,
 def _camera_info(bag: InputBag, topic: str) -> str:
     name = camera_info_topic(topic, bag.topics[topic])
     return name if bag.topics.get(name) == CAMERA_INFO else ''
-
-
-def _image_topics(bag: InputBag, exclude: set[str]) -> list[str]:
-    """Those whose first message is of colour or grey; of an image that comes raw and compressed, the raw one."""
-    raw = {topic for topic, kind in bag.topics.items() if kind == IMAGE and _is_image(bag, topic, exclude)}
-    compressed = {
-        topic
-        for topic, kind in bag.topics.items()
-        if kind == COMPRESSED_IMAGE and base_topic(topic, kind) not in raw and _is_image(bag, topic, exclude)
-    }
-    return sorted(raw | compressed)
-
-
-def _is_image(bag: InputBag, topic: str, exclude: set[str]) -> bool:
-    return topic not in exclude and _shows_pictures(bag, topic)
-
-
-def _shows_pictures(bag: InputBag, topic: str) -> bool:
-    message = _first(bag, topic)
-    try:
-        return message is not None and decode(bag, message, bag.topics[topic]) is not None
-    except UnsupportedEncodingError:
-        return False
-    except ImageError:  # a damaged image; the next may be fine
-        return True
-
-
-def _depth_topics(bag: InputBag) -> list[str]:
-    """Those of depth. mono16 is both what some drivers call depth and what infrared cameras send: the name decides."""
-    topics = []
-    for topic in (topic for topic, kind in bag.topics.items() if kind == IMAGE):
-        message = _first(bag, topic)
-        if message is None or (message.encoding == 'mono16' and 'depth' not in topic):
-            continue
-        try:
-            to_depth(message)
-        except ImageError:
-            continue
-        topics.append(topic)
-    return topics
-
-
-def _first(bag: InputBag, topic: str) -> Any:
-    message = bag.first(topic)
-    try:
-        return None if message is None else bag.deserialize(message)
-    except MessageError:
-        return None
 
 
 def _listed(topics: Iterable[str]) -> str:

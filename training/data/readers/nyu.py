@@ -93,11 +93,11 @@ class Nyu(Reader):
 
     def _of_split(self) -> list[int]:
         name = self._splits_file
-        try:
-            if not name.endswith('.mat'):
-                return [int(word) for words in self.lines(name) for word in words]
+        if name.endswith('.mat'):
             return self._matlab_numbers(name)
-        except (KeyError, ValueError, TypeError) as error:
+        try:
+            return [int(word) for words in self.lines(name) for word in words]
+        except ValueError as error:
             raise DataError(f'{name} is no list of images: {error!r}') from error
 
     def _matlab_numbers(self, name: str) -> list[int]:
