@@ -87,7 +87,7 @@ def test_one_changed_bit_of_it_is_noticed(tiny, monkeypatch, tmp_path):
 
 
 def test_its_disparity_of_a_photograph_is_finite_and_not_flat(tiny):
-    disparity = DepthEstimator(tiny, device='cpu', precision='fp32')(data.astronaut()).values
+    disparity = DepthEstimator(tiny, device='cpu', precision='fp32', backend='torch')(data.astronaut()).values
     assert np.isfinite(disparity).all()
     assert disparity.min() >= 0.0
     assert disparity.std() > 0.01 * disparity.mean()
@@ -97,7 +97,7 @@ def test_what_is_near_in_a_photograph_is_near_to_it(tiny):
     """Spearman's correlation with the true disparity of a real stereo pair; reversed it would be negative."""
     image, _, truth = data.stereo_motorcycle()
     known = np.isfinite(truth)
-    disparity = DepthEstimator(tiny, device='cpu', precision='fp32')(image).values
+    disparity = DepthEstimator(tiny, device='cpu', precision='fp32', backend='torch')(image).values
     assert np.corrcoef(ranks(disparity[known]), ranks(truth[known]))[0, 1] > 0.5
 
 

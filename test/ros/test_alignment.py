@@ -547,7 +547,9 @@ def test_somebody_who_wants_the_alignment_only_gets_it(run_node):
     messages = listen_late(client)
     client.wait_for(lambda: messages, 'first word')
     truth = metres_of(
-        DepthEstimator('untrained-small', device='cpu', precision='fp32', input_size=42)(picture()).values
+        DepthEstimator('untrained-small', device='cpu', precision='fp32', input_size=42, backend='torch')(
+            picture()
+        ).values
     )
 
     def measured():
