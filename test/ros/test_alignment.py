@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from dds_client import (
+    SMALL,
     camera_info,
     cloud_of,
     depth_of,
@@ -546,11 +547,7 @@ def test_somebody_who_wants_the_alignment_only_gets_it(run_node):
     _, client = run_node((), **{'alignment.source': 'depth', 'alignment.max_age_s': 60.0})
     messages = listen_late(client)
     client.wait_for(lambda: messages, 'first word')
-    truth = metres_of(
-        DepthEstimator('untrained-small', device='cpu', precision='fp32', input_size=42, backend='torch')(
-            picture()
-        ).values
-    )
+    truth = metres_of(DepthEstimator(**SMALL)(picture()).values)
 
     def measured():
         client.send(picture(), reference=truth)

@@ -144,9 +144,7 @@ class Rounds:
 
 
 def alone(image):
-    return DepthEstimator('untrained-small', device='cpu', precision='fp32', input_size=42, backend='torch')(
-        image
-    ).values
+    return DepthEstimator(**SMALL)(image).values
 
 
 def test_each_camera_gives_its_own_depth_with_its_own_header_and_intrinsics(run_cameras, constant_checkpoint):

@@ -230,9 +230,7 @@ def test_compressed_images_are_taken(run_node, suffix, tolerance):
 
     from depth_anything_ros.estimation import DepthEstimator
 
-    raw = DepthEstimator('untrained-small', device='cpu', precision='fp32', input_size=42, backend='torch')(
-        smooth
-    ).values
+    raw = DepthEstimator(**SMALL)(smooth).values
     np.testing.assert_allclose(compressed, raw, rtol=max(tolerance, 1e-4), atol=1e-4)
 
 
