@@ -79,9 +79,11 @@ train-tiny: $(READY)
 	  train-tiny/last.safetensors train-tiny/shortened/model.safetensors
 	$(TRAIN) label --recipe tiny-relabels teacher=train-tiny/short.safetensors output=train-tiny/relabels-of-short
 	$(TRAIN) teacher --recipe tiny-longer
-	$(BIN)/python -m training.average --architecture tiny train-tiny/longer.safetensors \
-	  train-tiny/last.safetensors train-tiny/longer/model.safetensors
-	$(BIN)/python -m training.builtin train-tiny/longer.safetensors train-tiny/tiny.safetensors
+	$(BIN)/python -m training.average --architecture tiny \
+	  --pictures train-tiny/photos --pictures train-tiny/last-scenes \
+	  train-tiny/longer.safetensors train-tiny/last.safetensors train-tiny/longer/model.safetensors
+	$(BIN)/python -m training.builtin --pictures train-tiny/photos --pictures train-tiny/last-scenes \
+	  train-tiny/longer.safetensors train-tiny/tiny.safetensors
 
 # The built-in model's numbers in the README. DATA has the folders hololens and dgp, see docs/tiny.md.
 DATA ?=

@@ -2,6 +2,7 @@
 
 Of a network and of what it became by going on with other data, the mean of the weights can be better than both
 (Wortsman et al., Model soups, arXiv 2203.05482; Robust fine-tuning of zero-shot models, arXiv 2109.01903).
+With `--pictures` it also gets back the spread of activations that averaging takes away (training.renormalisation).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from depth_anything_ros import checkpoints
 from depth_anything_ros.network import DepthAnything
 from training.errors import DataError, TrainingError
 from training.initial import initial_network, trained_network
+from training.renormalisation import mean_moments, moments, pictures_for, renormalise
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,11 +29,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         default='',
         help='which network the mean is of; blocks that it does without are left out first',
     )
+    parser.add_argument(
+        '--pictures',
+        action='append',
+        default=[],
+        metavar='SHARDS',
+        help='folder of pictures, on which the mean gets the mean and deviation that the networks have in each channel '
+        'of the encoder; more than once: as many of each',
+    )
     parser.add_argument('file', type=Path, help='to write, .safetensors')
     parser.add_argument('networks', nargs='+', metavar='network', help='model.safetensors of a training')
     args = parser.parse_args(argv)
     try:
-        checkpoints.save(average([_network(path, args.architecture) for path in args.networks]), args.file)
+        networks = [_network(path, args.architecture) for path in args.networks]
+        checkpoints.save(average(networks, args.pictures), args.file)
     except (TrainingError, OSError, ValueError) as error:
         print(f'average: {error}', file=sys.stderr)
         return getattr(error, 'exit_code', 1)
@@ -42,9 +53,19 @@ def _network(path: str, architecture: str) -> DepthAnything:
     return initial_network(architecture, checkpoint=path) if architecture else trained_network(path)
 
 
-def average(networks: Sequence[DepthAnything]) -> DepthAnything:
-    """The first network, with the mean of all their weights; raises DataError where they do not go together."""
-    mean = networks[0]
+def average(networks: Sequence[DepthAnything], pictures: Sequence[str] = ()) -> DepthAnything:
+    """The first network, with the mean of all their weights.
+
+    Args:
+        networks: on the CPU; the first one is changed.
+        pictures: folders of shards, to renormalise the mean on; none: the mean as it is.
+
+    Returns:
+        The first network.
+
+    Raises:
+        DataError: they do not go together, or there is nothing to renormalise, or no picture to do it on.
+    """
     for what, values in (
         ('networks', {network.architecture.name for network in networks}),
         # Beside the name: what it puts out and at which size, which a training may change.
@@ -53,12 +74,24 @@ def average(networks: Sequence[DepthAnything]) -> DepthAnything:
     ):
         if len(values) > 1:
             raise DataError(f'there is no mean of {" and ".join(sorted(map(str, values)))}: they are different {what}')
+    mean = networks[0]
+    if not pictures:
+        _take_mean(mean, networks)
+        return mean
+    images = pictures_for(mean, pictures)
+    # Before the first network is the mean.
+    found = [moments(network, images) for network in networks]
+    _take_mean(mean, networks)
+    renormalise(mean, images, mean_moments(found))
+    return mean
+
+
+def _take_mean(mean: DepthAnything, networks: Sequence[DepthAnything]) -> None:
     states = [network.state_dict() for network in networks]
     with torch.no_grad():
         for name, value in mean.state_dict().items():
             if value.is_floating_point():
                 value.copy_(torch.stack([state[name] for state in states]).mean(0))
-    return mean
 
 
 if __name__ == '__main__':

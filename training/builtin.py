@@ -2,7 +2,8 @@
 
 Its convolutions have weights that bfloat16 can hold: what runs in bf16 rounds none of them, and is three times nearer
 to float32 on dark images, where the first layers see small differences of large values. Its disparities, which have no
-unit, are brought near 1: the loss does not care if a training takes them to tens of thousands, float16 does.
+unit, are brought near 1: the loss does not care if a training takes them to tens of thousands, float16 does. With
+`--pictures` the biases make up for what rounding the encoder's weights adds to each channel (training.renormalisation).
 """
 
 from __future__ import annotations
@@ -23,11 +24,19 @@ from depth_anything_ros.estimation.preprocessing import preprocess
 from depth_anything_ros.network import DepthAnything, WeightSource
 from training.errors import TrainingError
 from training.initial import trained_network
+from training.renormalisation import moments, pictures_for, renormalise
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the file, print its size and digest, and return the exit code, as of depth-anything-train."""
     parser = argparse.ArgumentParser(prog='python -m training.builtin', description=__doc__)
+    parser.add_argument(
+        '--pictures',
+        action='append',
+        default=[],
+        metavar='SHARDS',
+        help='folder of pictures, on which each channel of the encoder keeps its mean; more than once: as many of each',
+    )
     parser.add_argument('network', help='model.safetensors of a training')
     parser.add_argument('file', type=Path, help='to write, .safetensors')
     args = parser.parse_args(argv)
@@ -35,7 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         network = trained_network(args.network)
         fold_normalisation(network.encoder)
         bring_near_one(network)
-        round_to_bf16(network)
+        if args.pictures:
+            images = pictures_for(network, args.pictures)
+            wanted = moments(network, images)
+            round_to_bf16(network)
+            # The shifts alone: with another scale the weights would not be such that bf16 holds them.
+            renormalise(network, images, wanted, largest_gain=1.0)
+        else:
+            round_to_bf16(network)
         checkpoints.save(network, args.file, torch.float16)
     except (TrainingError, OSError, ValueError) as error:
         print(f'builtin: {error}', file=sys.stderr)

@@ -85,7 +85,7 @@ _LITE = {
     'lite2': ('tf_efficientnet_lite2', (24, 48, 120, 352)),
 }
 _LITE_FEATURES, _TINY_FEATURES = 64, 32
-# What `tiny` does without, of `tiny-deep`, as which it is trained first: docs/tiny.md has what each costs.
+# What `tiny` does without, of `tiny-deep`, as which it is trained first: docs/tiny/trials.md has what each costs.
 _TINY_OMITTED = ('2.1', '3.2', '3.3')
 _LITE_INPUT_SIZE = 256
 

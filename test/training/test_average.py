@@ -9,6 +9,7 @@ from depth_anything_ros import checkpoints
 from depth_anything_ros.network import DepthAnything, WeightSource
 from training.average import main
 from training.initial import initial_network
+from training.renormalisation import mean_moments, moments, pictures_for
 
 
 @pytest.fixture
@@ -51,6 +52,62 @@ def test_the_mean_can_be_of_a_network_that_leaves_blocks_out(saved, tmp_path, ca
             assert torch.allclose(value, (first[name] + second[name]) / 2, atol=1e-6), name
     assert main(['--architecture', 'tiny-deep', str(file), deep, short]) != 0
     assert 'cannot start tiny-deep' in capsys.readouterr().err
+
+
+@pytest.fixture
+def moments_of(small_shards):
+    """Of what each normalisation of the networks in files puts out for the small pictures."""
+
+    def measure(*paths):
+        networks = [checkpoints.load(None, path) for path in paths]
+        images = pictures_for(networks[0], [str(small_shards[0])])
+        return mean_moments([moments(network, images) for network in networks])
+
+    return measure
+
+
+def test_a_renormalised_mean_varies_as_its_networks_do_where_the_mean_alone_varies_less(
+    saved, tmp_path, small_shards, moments_of
+):
+    start, paths = saved('start.safetensors'), []
+    for seed in range(2):
+        network, chance = checkpoints.load(None, start), torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for weight in network.parameters():
+                if weight.ndim == 4:
+                    weight.add_(0.5 * weight.std() * torch.randn(weight.shape, generator=chance))
+        paths.append(str(tmp_path / f'{seed}.safetensors'))
+        checkpoints.save(network, paths[-1])
+    plain, file = tmp_path / 'plain.safetensors', tmp_path / 'mean.safetensors'
+    assert main([str(plain), *paths]) == 0
+    assert main(['--pictures', str(small_shards[0]), str(file), *paths]) == 0
+    wanted, shares = moments_of(*paths), {}
+    for path in (plain, file):
+        found = moments_of(path)
+        shares[path] = [float(one[1].mean() / wished[1].mean()) for one, wished in zip(found, wanted, strict=True)]
+    assert max(shares[plain]) < 0.98
+    assert min(shares[plain]) < 0.6
+    assert min(shares[file]) > 0.98
+    assert max(shares[file]) < 1.02
+
+
+def test_a_network_that_is_its_own_mean_has_nothing_to_renormalise(saved, tmp_path, small_shards):
+    path, file = saved('one.safetensors'), tmp_path / 'mean.safetensors'
+    assert main(['--pictures', str(small_shards[0]), str(file), path, path]) == 0
+    first = weights(path)
+    for name, value in weights(file).items():
+        if value.is_floating_point():
+            assert torch.allclose(value, first[name], rtol=1e-4, atol=1e-5), name
+
+
+def test_what_cannot_be_renormalised_is_not_written(saved, tmp_path, small_shards, capsys):
+    file, path = tmp_path / 'mean.safetensors', saved('one.safetensors')
+    assert main(['--pictures', str(tmp_path / 'nowhere'), str(file), path, path]) != 0
+    assert 'nowhere' in capsys.readouterr().err
+    path = saved('vit.safetensors', 'v2-small')
+    assert main(['--pictures', str(small_shards[0]), str(file), path, path]) != 0
+    assert 'v2-small has no batch normalisation' in capsys.readouterr().err
+    assert not file.exists()
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,13 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from depth_anything_ros import checkpoints
 from depth_anything_ros.network import WeightSource
 from training.builtin import main
 from training.initial import initial_network
+from training.renormalisation import moments, pictures_for
 
 
 def same_but_for_the_unit(found, expected, tolerance):
@@ -79,3 +81,33 @@ def test_what_is_no_network_is_an_error_and_leaves_no_file(tmp_path, capsys):
     assert main([str(tmp_path / 'model.safetensors'), str(tmp_path / 'out.safetensors')]) == 1
     assert 'model.safetensors' in capsys.readouterr().err
     assert not (tmp_path / 'out.safetensors').exists()
+
+
+def test_with_pictures_no_channel_moves_for_its_rounded_weights(tmp_path, small_shards):
+    network, pictures = initial_network('lite0', 'random'), str(small_shards[0])
+    network.source = WeightSource('lite0', trained=True)
+    trained, plain, corrected = (tmp_path / f'{name}.safetensors' for name in ('trained', 'plain', 'corrected'))
+    checkpoints.save(network, trained)
+    assert main([str(trained), str(plain)]) == 0
+    assert main(['--pictures', pictures, str(trained), str(corrected)]) == 0
+    images = pictures_for(network, [pictures])
+    wanted, moved = moments(network, images), {}
+    for path in (plain, corrected):
+        found = moments(checkpoints.load(None, path), images)
+        moved[path] = max(
+            float((mean - wished).abs().max() / deviation.mean())
+            for (mean, _), (wished, deviation) in zip(found, wanted, strict=True)
+        )
+    assert moved[corrected] < 0.1 * moved[plain]
+    weights = [module.weight for module in checkpoints.load(None, corrected).modules() if isinstance(module, nn.Conv2d)]
+    assert all(torch.equal(weight, weight.bfloat16().float()) for weight in weights)
+
+
+def test_pictures_that_are_not_there_are_missed_before_anything_is_written(tmp_path, capsys):
+    network = initial_network('lite0', 'random')
+    network.source = WeightSource('lite0', trained=True)
+    checkpoints.save(network, tmp_path / 'model.safetensors')
+    nowhere, file = tmp_path / 'nowhere', tmp_path / 'half.safetensors'
+    assert main(['--pictures', str(nowhere), str(tmp_path / 'model.safetensors'), str(file)]) != 0
+    assert 'nowhere' in capsys.readouterr().err
+    assert not file.exists()

@@ -2,7 +2,7 @@
 
 The scenes (training.synthesis) are textured triangles whose first hits are found by Embree and shaded here, with shadow
 rays. Depth needs nothing more, and a network learns as much from it: the same views path-traced by Blender took some
-thirty times as long and taught no more (docs/tiny.md).
+thirty times as long and taught no more (docs/tiny/trials.md).
 
 View j of scene i is a function of the settings, i and j, and not of how many scenes, views, shards and processes there
 are: the shards are the same bytes however many processes make them, and after any interruption. (On one type of
