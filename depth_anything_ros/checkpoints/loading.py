@@ -92,11 +92,18 @@ def _expanded(path: str | Path) -> Path:
 
 
 def checkpoint_folder() -> Path:
-    """Where a user may put downloaded files: `$DEPTH_ANYTHING_CHECKPOINTS` or `~/.cache/depth_anything_ros`."""
+    """Where a user may put downloaded files: `$DEPTH_ANYTHING_CHECKPOINTS` or `~/.cache/depth_anything_ros`.
+
+    Raises:
+        CheckpointNotFoundError: the variable names the home of a user whom nobody knows.
+    """
     chosen = os.environ.get('DEPTH_ANYTHING_CHECKPOINTS')
-    if chosen:
+    if not chosen:
+        return user_cache_folder()
+    try:
         return Path(chosen).expanduser()
-    return user_cache_folder()
+    except RuntimeError as error:
+        raise CheckpointNotFoundError(f'$DEPTH_ANYTHING_CHECKPOINTS is {chosen}: {error}') from error
 
 
 def user_cache_folder() -> Path:

@@ -36,7 +36,17 @@ _OURS = re.compile(r'.+-\d+(x\d+)*-\w+-[0-9a-f]{16}\.\w+|\.\w{8}\.unfinished')
 def cache_folder() -> Path:
     """Where the entries are; it need not exist."""
     chosen = os.environ.get('DEPTH_ANYTHING_CACHE')
-    return Path(chosen).expanduser() if chosen else user_cache_folder() / 'compiled'
+    return (chosen and _expanded(chosen)) or user_cache_folder() / 'compiled'
+
+
+@cache
+def _expanded(chosen: str) -> Path | None:
+    """The folder that is asked for; None, with one warning in the log, if it is of a user whom nobody knows."""
+    try:
+        return Path(chosen).expanduser()
+    except RuntimeError as error:
+        _log.warning('$DEPTH_ANYTHING_CACHE is %s (%s): %s serves', chosen, error, user_cache_folder() / 'compiled')
+        return None
 
 
 class Artefacts:

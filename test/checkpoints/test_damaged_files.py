@@ -105,6 +105,12 @@ def test_a_home_that_nobody_knows_is_named():
         load('v2-small', '~nobody-of-that-name/small.pth')
 
 
+def test_a_folder_of_checkpoints_of_a_user_whom_nobody_knows_is_named(monkeypatch):
+    monkeypatch.setenv('DEPTH_ANYTHING_CHECKPOINTS', '~nobody-of-that-name/checkpoints')
+    with pytest.raises(CheckpointNotFoundError, match=r'CHECKPOINTS is ~nobody-of-that-name/checkpoints'):
+        load('v2-small')
+
+
 def test_a_name_that_the_system_refuses_is_an_error_of_the_checkpoint(tmp_path):
     with pytest.raises(CheckpointNotFoundError, match='File name too long'):
         load('v2-small', tmp_path / ('x' * 300))

@@ -163,3 +163,10 @@ def test_without_a_variable_the_cache_is_the_users(monkeypatch, tmp_path):
     monkeypatch.delenv('DEPTH_ANYTHING_CACHE', raising=False)
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     assert artefacts.cache_folder() == tmp_path / 'depth_anything_ros' / 'compiled'
+
+
+def test_a_cache_of_a_user_whom_nobody_knows_is_told_once_and_the_users_own_serves(monkeypatch, tmp_path, caplog):
+    monkeypatch.setenv('DEPTH_ANYTHING_CACHE', '~nobody-of-that-name/compiled')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    assert {artefacts.cache_folder() for _ in range(3)} == {tmp_path / 'depth_anything_ros' / 'compiled'}
+    assert caplog.text.count('~nobody-of-that-name/compiled') == 1

@@ -29,10 +29,10 @@ def label_with_ray(names: Sequence[str], settings: Settings) -> Iterator[str]:
     if settings.ray_address:
         # Workers of a Ray that runs already are elsewhere.
         here = {name: _absolute(getattr(settings, name)) for name in ('shards', 'output')}
-        teacher = (
-            _absolute(settings.teacher) if os.path.exists(os.path.expanduser(settings.teacher)) else settings.teacher
-        )
-        settings = dataclasses.replace(settings, **here, teacher=teacher)
+        teacher = _absolute(settings.teacher)
+        # Otherwise the name of a published model.
+        here |= {'teacher': teacher} if os.path.exists(teacher) else {}
+        settings = dataclasses.replace(settings, **here)
         ray.init(address=settings.ray_address, logging_level=logging.WARNING)
     else:
         ray.init(address='local', include_dashboard=False, logging_level=logging.WARNING)

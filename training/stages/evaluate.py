@@ -125,12 +125,12 @@ class _Opened:
     indices: list[int]
     pictured: list[int]
 
-    def note(self, scored: int) -> str:
-        """In words, if the images that were scored are not those that the protocol is about."""
+    def note(self, images: int, what: str = 'were scored') -> str:
+        """In words, if the images are not those that the protocol is about."""
         expected = self.protocol.images
-        if expected in (0, scored):
+        if expected in (0, images):
             return ''
-        return f'{scored} images were scored, and the protocol is about {expected}: not comparable with the paper.'
+        return f'{images} images {what}, and the protocol is about {expected}: not comparable with the paper.'
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -153,6 +153,10 @@ def run(settings: Settings) -> dict[str, Any]:
         inputs[f'protocol {data.name}'] = settings_fingerprint(data.protocol)
     with Run('evaluate', settings, inputs, settings.output) as current:
         if not current.finished:
+            for data in opened:
+                # Before the hours that it takes.
+                if note := data.note(len(data.indices), 'are to be scored'):
+                    _log.warning('%s: %s', data.name, note)
             for model in settings.models:
                 _evaluate_model(model, opened, settings, current)
             _finish(opened, settings, current, fingerprints)

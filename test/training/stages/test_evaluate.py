@@ -152,7 +152,7 @@ def test_a_metric_network_is_taken_at_its_word(settings, tmp_path):
     assert 0.05 < means['abs_rel'] < 20.0
 
 
-def test_the_papers_values_stand_beside_ours(settings, place, tmp_path):
+def test_the_papers_values_stand_beside_ours(settings, place, tmp_path, caplog):
     path = tmp_path / 'mine.yaml'
     path.write_text(
         'data: {type: shards, split: held_out}\nmax_depth: 80.0\nimages: 654\n'
@@ -169,6 +169,9 @@ def test_the_papers_values_stand_beside_ours(settings, place, tmp_path):
     # Of 13 some cannot be scored, and 654 they are not: so the column is not what it seems.
     for name in ('table.md', 'report.html', 'results.json'):
         assert 'images were scored, and the protocol is about 654' in (tmp_path / 'out' / name).read_text()
+    # Told before the work and after it.
+    said = [record.message for record in caplog.records if 'the protocol is about 654' in record.message]
+    assert ['13 images are to be scored' in line for line in said] == [True, False]
 
 
 def test_an_inverted_network_is_seen_in_the_table(settings, place, tmp_path, constant_networks):
