@@ -28,7 +28,7 @@ RECIPES = {
 
 
 # Of stages with the same name, with the values that the stage has without a recipe.
-OF_DEFAULTS = ('ingest', 'sky')
+OF_DEFAULTS = ('evaluate', 'ingest', 'sky')
 
 
 def stage_of(name):
