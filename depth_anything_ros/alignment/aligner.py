@@ -170,7 +170,8 @@ class Aligner:
         # Of all the rest.
         self._working = RLock()
         self._frames: deque[_Remembered] = deque()
-        self._last_ns: int | None = None
+        self._newest_ns: int | None = None
+        self._advances = False
         self._advanced_s = self._interval_s = 0.0
         # The disparity of the nearest pixels when the last fit had to hold the shift; None if that measured it.
         self._unmeasured_near: float | None = None
@@ -242,13 +243,15 @@ class Aligner:
                 view = self._stabilized(view)
                 return AlignedFrame(view.disparity, None, view.values, view.least_disparity)
             self._tracker.drift = settings.drift
-            if self._last_ns is not None and view.stamp_ns < self._last_ns - RESTART_NS:
+            # Not than the last frame: stamps that creep back would never be far behind that.
+            if self._newest_ns is not None and view.stamp_ns < self._newest_ns - RESTART_NS:
                 self._forget('time went back: the alignment of before is forgotten')
-            if view.stamp_ns != self._last_ns:
+                self._newest_ns = None
+            self._advances = self._newest_ns is None or view.stamp_ns > self._newest_ns
+            if self._advances:
                 now_s = monotonic()
-                self._interval_s = 0.0 if self._last_ns is None else now_s - self._advanced_s
-                self._advanced_s = now_s
-            self._last_ns = view.stamp_ns
+                self._interval_s = 0.0 if self._newest_ns is None else now_s - self._advanced_s
+                self._advanced_s, self._newest_ns = now_s, view.stamp_ns
             view = self._stabilized(view)
             if self._source.topics:
                 self._take_messages(view)
@@ -438,7 +441,8 @@ class Aligner:
         }
         try:
             fitted = fit_scale_shift(disparity, depth_m, **common)
-            _check_near(fitted, span)
+            bias = _near_bias(fitted, disparity[usable], span[1])
+            _check_near(fitted, span, bias)
         except InvertedDisparityError:  # no held shift makes that right
             raise
         except DegenerateEvidenceError as error:
@@ -464,7 +468,8 @@ class Aligner:
             )
         if self.settings.field_order:
             fitted = _with_field(fitted, pixels, disparity, depth_m, view.disparity.shape, self.settings.field_order)
-        return fitted, None, ''
+        # Not to the covariance, which the tracker averages.
+        return replace(fitted, noise=(fitted.noise[0], hypot(fitted.noise[1], bias))), None, ''
 
     def _count(self, what: str) -> None:
         with self._lock:
@@ -519,9 +524,9 @@ class Aligner:
 
     def _doubt(self, current: Alignment) -> str:
         """Why an alignment that is not old cannot be believed any more; empty if it can."""
-        still_s = monotonic() - self._advanced_s
+        still_s = 0.0 if self._advances else monotonic() - self._advanced_s
         if still_s > self.settings.max_age_s:
-            return f"the images' stamps have stood still for {still_s:.1f} s: how old the evidence is cannot be told"
+            return f"the images' stamps have not advanced for {still_s:.1f} s: how old the evidence is cannot be told"
         if self._unmeasured_near is None or current is self._constant:
             return ''
         # While only one depth is seen the shift drifts away, and with it what is nearer.
@@ -606,13 +611,29 @@ def _near_sigma(alignment: Alignment, nearest: float) -> float:
     return sqrt(max(sigma**2 - own**2, 0.0))
 
 
-def _check_near(fitted: Alignment, span: tuple[float, float]) -> None:
+def _near_bias(fitted: Alignment, disparity: np.ndarray, nearest: float) -> float:
+    """By how much too far depth may be at a disparity that is nearer than the samples', as a fraction of it.
+
+    Where the network errs and not the samples, a regression on its disparity has too small a slope, by the variance of
+    the errors over that of the truth (Fuller, Measurement Error Models, 1987, section 1.1). Among the samples it gives
+    their mean nevertheless; of what is nearer than they are it says too little.
+    """
+    slope = fitted.scale * disparity.astype(np.float64)
+    variance = float(slope.var())
+    beyond = fitted.scale * nearest - float(np.percentile(slope, 95))
+    inverse = fitted.scale * nearest + fitted.shift
+    if beyond <= 0.0 or inverse <= 0.0:
+        return 0.0
+    return fitted.rmse**2 / variance * beyond / inverse
+
+
+def _check_near(fitted: Alignment, span: tuple[float, float], bias: float) -> None:
     """Raise DegenerateEvidenceError if the fit does not reach the nearest pixels: those that a robot may hit."""
-    sigma = _near_sigma(fitted, span[1])
+    sigma = hypot(_near_sigma(fitted, span[1]), bias)
     if not sigma <= _MAX_NEAR_SIGMA:
         raise DegenerateEvidenceError(
-            f'the samples are all far away or too few: at the near end of the image depth would be uncertain by '
-            f'{100.0 * sigma:.0f} %; give evidence at several depths'
+            f'the samples are all far away, too few, or too scattered: at the near end of the image depth would be '
+            f'uncertain by {100.0 * sigma:.0f} %; give evidence at several depths'
         )
 
 

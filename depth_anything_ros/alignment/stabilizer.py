@@ -16,6 +16,8 @@ _MEDIAN_TO_SIGMA = 1.4826
 _MIN_EXPLAINED = 0.5
 _LARGEST_STEP = 2.0
 _LONGEST_GAP_S = 1.0
+# Frames of one stamp that may be one frame, come again. Of more the clock stands, and no chain would ever leak.
+_MOST_OF_A_STAMP = 3
 _IDENTITY = 1.0, 0.0
 # DIS works on patches, at several scales.
 _MIN_FLOW_SIZE = 32
@@ -39,14 +41,15 @@ class Stabilizer:
         self.time_constant_s = time_constant_s
         self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         self.given_up: tuple[float, float] | None = None
-        self._stamp_ns = 0
+        self._stamp_ns, self._of_this_stamp = 0, 0
         self._size: tuple[int, ...] = ()
         self._previous: np.ndarray | None = None
         self._previous_gray: np.ndarray | None = None
         self._gain, self._offset = _IDENTITY
 
     def __call__(self, stamp_ns: int, disparity: np.ndarray, image: np.ndarray | None = None) -> np.ndarray:
-        """Return (H, W) disparity, stabilised; as it is in the first frame, and after a cut, a gap or a new size.
+        """Return (H, W) disparity, stabilised; as it is in the first frame, after a cut, a gap or a new size, and where
+        the stamps stand still.
 
         A frame that comes twice, or a little late, is none of these.
 
@@ -59,8 +62,10 @@ class Stabilizer:
             return disparity
         now, gray = _reduced(disparity, image)
         elapsed_s = abs(stamp_ns - self._stamp_ns) / 1e9
+        self._of_this_stamp = 1 if elapsed_s else self._of_this_stamp + 1
+        follows = elapsed_s <= _LONGEST_GAP_S and self._of_this_stamp <= _MOST_OF_A_STAMP
         step = None
-        if self._previous is not None and self._size == disparity.shape and elapsed_s <= _LONGEST_GAP_S:
+        if self._previous is not None and self._size == disparity.shape and follows:
             step = _affine_between(now, self._followed(gray))
         if step is None:
             self._end_chain()

@@ -764,9 +764,79 @@ def test_stamps_that_stand_still_end_an_alignment_too(world, monkeypatch):
     assert made.frame(0).depth is not None
     now[0] += 0.2
     assert made.frame(0).depth is None
-    assert 'stood still for 1.1 s' in made.state.problem
+    assert 'not advanced for 1.1 s' in made.state.problem
     made.evidence(1100)
     assert made.frame(1100).depth is not None
+
+
+def test_stamps_that_run_in_a_circle_end_an_alignment_too(world, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr('depth_anything_ros.alignment.aligner.monotonic', lambda: now[0])
+    made = world(max_age_s=1.0)
+    made.evidence(0)
+    for frame in range(40):
+        depth = made.frame(50 * (frame % 6)).depth
+        # Of 300 ms, over and over: the highest stamp was that of the sixth frame.
+        assert (depth is None) == (frame > 5 + 20), frame
+        now[0] += 0.05
+    assert 'not advanced' in made.state.problem
+
+
+def test_stamps_that_creep_back_are_time_that_went_back(world):
+    made = world()
+    made.evidence(10_000)
+    depths = [made.frame(10_000 - 400 * frame).depth for frame in range(5)]
+    assert [depth is not None for depth in depths] == [True, True, True, False, False]
+    assert 'time went back' in made.state.problem
+
+
+def test_an_age_of_nothing_is_for_frames_with_evidence_of_their_own(world):
+    made = world(max_age_s=0.0)
+    made.evidence(100)
+    assert made.frame(100).depth is not None
+    assert made.frame(133).depth is None
+    made.evidence(166)
+    assert made.frame(166).depth is not None
+
+
+def oblique_wall(noise):
+    """Disparity of a wall at 2 to 2.5 m and a box at 0.5 m before it, as a network errs; the box; the wall alone."""
+    chance = np.random.default_rng(1)
+    inverse = np.tile(np.linspace(0.4, 0.5, 160), (120, 1))
+    box = np.zeros(inverse.shape, bool)
+    box[80:115, 50:110] = True
+    measured = np.where(box, np.nan, (1.0 + 0.01 * chance.standard_normal(box.shape)) / inverse)
+    inverse[box] = 2.0
+    return (inverse * (1.0 + noise * chance.standard_normal(box.shape))).astype(np.float32), box, measured
+
+
+@pytest.mark.parametrize('noise', [0.005, 0.03, 0.05, 0.08])
+@pytest.mark.parametrize('known', [False, True])
+def test_what_is_nearer_than_all_evidence_is_not_said_to_be_farther_than_it_is(world, noise, known):
+    """A regression on a network that errs has too small a slope, and a box before the wall would be put back."""
+    made = world()
+    if known:
+        made.evidence(0, 1.0 / DISPARITY)
+        made.frame(0)
+    disparity, box, measured = oblique_wall(noise)
+    for frame in range(1, 20):
+        made.evidence(33 * frame, measured)
+        found = made.frame(33 * frame, disparity)
+    if found.depth is None:
+        assert not known
+        assert 'near end of the image' in made.state.problem
+    else:
+        depth, sigma = np.median(found.depth[box]), np.median(found.sigma()[box])
+        assert abs(depth - 0.5) < 2.0 * sigma
+        assert depth < 0.6
+
+
+def test_a_network_that_errs_as_much_is_followed_where_evidence_is_as_near_as_anything(world):
+    made = world()
+    disparity = (DISPARITY * (1.0 + 0.1 * NOISE.standard_normal(DISPARITY.shape))).astype(np.float32)
+    made.evidence(0)
+    assert made.frame(0, disparity).depth is not None
+    assert made.state.problem == ''
 
 
 @pytest.mark.parametrize('late_ms', [300, 900])

@@ -111,3 +111,19 @@ def test_off_is_off():
     stabilize = Stabilizer(0.0)
     for stamp, frame in flickering(3):
         assert stabilize(stamp, frame) is frame
+
+
+def test_where_stamps_stand_still_nothing_is_taken_away():
+    stabilize = Stabilizer(0.3)
+    # The camera comes nearer, and nobody can say how fast.
+    frames = [(1.0 + 0.02 * i) * SCENE for i in range(20)]
+    seen = [stabilize(0, frame) for frame in frames]
+    for frame, out in list(zip(frames, seen, strict=True))[4:]:
+        np.testing.assert_array_equal(out, frame)
+
+
+def test_a_frame_that_comes_twice_is_stabilised_twice():
+    stabilize = Stabilizer(10.0)
+    for stamp, frame in flickering(20):
+        once = stabilize(stamp, frame)
+        np.testing.assert_allclose(stabilize(stamp, frame), once, rtol=1e-4, atol=1e-5)
