@@ -37,11 +37,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         help='folder of pictures, on which the mean gets the mean and deviation that the networks have in each channel '
         'of the encoder; more than once: as many of each',
     )
+    parser.add_argument(
+        '--accept-license',
+        action='store_true',
+        help="agree to a licence that forbids commercial use: it is the mean's too",
+    )
     parser.add_argument('file', type=Path, help='to write, .safetensors')
     parser.add_argument('networks', nargs='+', metavar='network', help='model.safetensors of a training')
     args = parser.parse_args(argv)
     try:
-        networks = [_network(path, args.architecture) for path in args.networks]
+        networks = [_network(path, args.architecture, args.accept_license) for path in args.networks]
         checkpoints.save(average(networks, args.pictures), args.file)
     except (TrainingError, OSError, ValueError) as error:
         print(f'average: {error}', file=sys.stderr)
@@ -49,8 +54,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _network(path: str, architecture: str) -> DepthAnything:
-    return initial_network(architecture, checkpoint=path) if architecture else trained_network(path)
+def _network(path: str, architecture: str, accept_license: bool) -> DepthAnything:
+    network = trained_network(path, accept_license=accept_license)
+    if not architecture:
+        return network
+    found = network.architecture
+    network = initial_network(architecture, checkpoint=path, max_depth=found.max_depth, accept_license=accept_license)
+    # A metric network's metres are of the focal length that it was trained for.
+    if network.architecture.canonical_focal_px != found.canonical_focal_px:
+        raise DataError(
+            f'{path} is of {found.name}, whose metres are of another focal length than those of {architecture}'
+        )
+    return network
 
 
 def average(networks: Sequence[DepthAnything], pictures: Sequence[str] = ()) -> DepthAnything:

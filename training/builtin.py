@@ -20,7 +20,7 @@ from torch import nn
 
 from depth_anything_ros import checkpoints
 from depth_anything_ros.benchmark.picture import made_up_picture
-from depth_anything_ros.estimation.preprocessing import preprocess
+from depth_anything_ros.estimation.preprocessing import network_size, preprocess
 from depth_anything_ros.network import DepthAnything, WeightSource
 from training.errors import TrainingError
 from training.initial import trained_network
@@ -37,11 +37,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar='SHARDS',
         help='folder of pictures, on which each channel of the encoder keeps its mean; more than once: as many of each',
     )
+    parser.add_argument(
+        '--accept-license',
+        action='store_true',
+        help="agree to a licence that forbids commercial use: it is the file's too",
+    )
     parser.add_argument('network', help='model.safetensors of a training')
     parser.add_argument('file', type=Path, help='to write, .safetensors')
     args = parser.parse_args(argv)
     try:
-        network = trained_network(args.network)
+        network = trained_network(args.network, accept_license=args.accept_license)
         fold_normalisation(network.encoder)
         bring_near_one(network)
         if args.pictures:
@@ -84,7 +89,9 @@ def bring_near_one(network: DepthAnything) -> None:
     """Multiply relative disparities by a power of two, spread over the last three layers, which rounds nothing."""
     if network.architecture.max_depth is not None:
         return
-    picture = preprocess([made_up_picture(256, 320)], (256, 320), torch.device('cpu'))
+    shape = 256, 320
+    size = network_size(*shape, network.architecture.input_size, network.multiple)
+    picture = preprocess([made_up_picture(*shape)], size, torch.device('cpu'))
     with torch.inference_mode():
         mean = float(network.eval()(picture).mean())
     if not 0 < mean < math.inf:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from depth_anything_ros.files import share_files
@@ -18,7 +19,8 @@ def config_file(name: str, folder: str = '') -> Path:
     Raises:
         RecipeError: there is none.
     """
-    given = Path(name).expanduser()
+    # Of a user whom nobody knows it stays what it is: no such file.
+    given = Path(os.path.expanduser(name))
     if given.suffix in ('.yaml', '.yml'):
         if not given.is_file():
             raise RecipeError(f'{name}: no such file')

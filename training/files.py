@@ -85,12 +85,15 @@ class Folder:
         """A file's bytes, or those from start up to, not including, end."""
         return self._guarded(name, lambda path: self._files.cat_file(path, start=start, end=end))
 
-    def read_json(self, name: str) -> Any:
-        """A file's content as JSON."""
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A file's content as a JSON object; raises DataError if it is none."""
         try:
-            return json.loads(self.read(name))
+            content = json.loads(self.read(name))
         except ValueError as error:
             raise DataError(f'{self._full(name)} is no JSON: {error}') from error
+        if not isinstance(content, dict):
+            raise DataError(f'{self._full(name)} holds a JSON {type(content).__name__} and no object')
+        return content
 
     def open(self, name: str) -> BinaryIO:
         """A file for reading from any position."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from operator import attrgetter
-from pathlib import Path
 
 import timm
 import torch
@@ -86,13 +86,12 @@ def trained_network(checkpoint: str, architecture: str = '', accept_license: boo
     try:
         if checkpoint in checkpoints.model_names():
             return checkpoints.load(checkpoint, accept_license=accept_license)
-        path = Path(checkpoint).expanduser()
         try:
-            return checkpoints.load(None, path, accept_license)
+            return checkpoints.load(None, checkpoint, accept_license)
         except checkpoints.UnnamedCheckpointError:
             if not architecture:
                 raise
-            return checkpoints.load(architecture, path, accept_license)
+            return checkpoints.load(architecture, checkpoint, accept_license)
     except checkpoints.CheckpointError as error:
         raise DataError(str(error)) from error
 
@@ -193,7 +192,7 @@ def _from_hub(architecture: Architecture, name: str, **options: int) -> nn.Modul
 
 def _from_file(model: nn.Module, path: str, filter_fn=None) -> nn.Module:
     try:
-        load_checkpoint(model, str(Path(path).expanduser()), filter_fn=filter_fn)
+        load_checkpoint(model, os.path.expanduser(path), filter_fn=filter_fn)
     except Exception as error:  # as the reader's, and a file may hold anything
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(f'{path}: no weights of the encoder: {first[:300]}') from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from jsonargparse import ArgumentParser
@@ -45,7 +44,7 @@ def read_recipe(kind: type[Settings], path: str | os.PathLike[str] | None, overr
     try:
         config = parser.get_defaults()
         if path is not None:
-            config = parser.parse_path(os.fspath(Path(path).expanduser()), defaults=True)
+            config = parser.parse_path(os.path.expanduser(path), defaults=True)
         config = parser.parse_args([f'--{item.lstrip("-")}' for item in overrides], namespace=config)
         return kind(**parser.instantiate(config).as_dict())
     except (Exception, SystemExit) as error:  # of the parser and of __post_init__: all about what the user wrote

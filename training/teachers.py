@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -107,7 +108,7 @@ def teacher_facts(spec: TeacherSpec) -> tuple[str, str | None]:
     _check_named(spec)
     if spec.onnx:
         _check_input_sizes(spec, spec.multiple)
-        return _onnx_fingerprint(Path(spec.teacher).expanduser()), None
+        return _onnx_fingerprint(Path(os.path.expanduser(spec.teacher))), None
     network = _load(spec)
     _check_input_sizes(spec, network.multiple)
     return weights_fingerprint(network), network.source.licence
@@ -155,7 +156,7 @@ class OnnxTeacher:
 
     def __init__(self, spec: TeacherSpec) -> None:
         """Load it; raises as open_teacher."""
-        path = Path(spec.teacher).expanduser()
+        path = Path(os.path.expanduser(spec.teacher))
         self._name = spec.teacher
         try:
             import onnxruntime  # noqa: PLC0415, it is optional

@@ -103,6 +103,18 @@ def test_with_pictures_no_channel_moves_for_its_rounded_weights(tmp_path, small_
     assert all(torch.equal(weight, weight.bfloat16().float()) for weight in weights)
 
 
+def test_a_network_of_other_multiples_is_brought_near_one_too(tmp_path):
+    network = initial_network('v2-small', 'random')
+    network.source = WeightSource('v2-small', trained=True, licence='CC-BY-NC-4.0')
+    trained, file = tmp_path / 'model.safetensors', tmp_path / 'half.safetensors'
+    checkpoints.save(network, trained)
+    assert main([str(trained), str(file)]) != 0
+    assert main(['--accept-license', str(trained), str(file)]) == 0
+    image = torch.rand(1, 3, 70, 98, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert 0.1 < checkpoints.load(None, file, accept_license=True).eval()(image).mean() < 10
+
+
 def test_pictures_that_are_not_there_are_missed_before_anything_is_written(tmp_path, capsys):
     network = initial_network('lite0', 'random')
     network.source = WeightSource('lite0', trained=True)

@@ -22,3 +22,8 @@ def test_where_no_recipe_is_at_all_the_error_says_where_they_were_looked_for(tmp
     monkeypatch.setattr(configs, 'share_files', lambda name: [tmp_path / 'a' / name, tmp_path / 'b' / name])
     with pytest.raises(RecipeError, match=rf'smoke: .* {tmp_path}/a/config/training, {tmp_path}/b/config/training$'):
         config_file('smoke')
+
+
+def test_a_recipe_of_a_user_whom_nobody_knows_is_no_file():
+    with pytest.raises(RecipeError, match=r'~nobody-of-that-name/x\.yaml: no such file'):
+        config_file('~nobody-of-that-name/x.yaml')

@@ -79,6 +79,16 @@ def test_a_folder_of_another_run_is_refused_and_unchanged(tmp_path, stage, setti
     assert (tmp_path / 'manifest.json').read_bytes() == before
 
 
+def test_a_manifest_of_something_else_is_named_and_left_alone(tmp_path):
+    (tmp_path / 'manifest.json').write_text('[]')
+    with (
+        pytest.raises(TrainingError, match=r'manifest\.json holds a JSON list and no object'),
+        Run('label', Settings(), {}, tmp_path),
+    ):
+        pass
+    assert (tmp_path / 'manifest.json').read_text() == '[]'
+
+
 def test_two_processes_do_not_work_in_one_folder(tmp_path):
     with Run('label', Settings(), {}, tmp_path), pytest.raises(TrainingError, match='another process'):
         Run('label', Settings(), {}, tmp_path).__enter__()

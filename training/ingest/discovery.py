@@ -50,7 +50,7 @@ def find_bags(paths: Sequence[str]) -> list[BagFile]:
 
 
 def _expand(text: str) -> Iterator[Path]:
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     matches = [path] if path.exists() else [Path(match) for match in glob.glob(str(path), recursive=True)]
     if not matches:
         raise DataError(f'{text}: no such file or folder, and no bag matches it')

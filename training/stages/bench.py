@@ -7,6 +7,7 @@ the figures.
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import tempfile
 import time
@@ -72,6 +73,9 @@ class Settings:
             raise ValueError('steps and labelled_images must be at least 1')
         if not self.workers or not self.label_batch_sizes:
             raise ValueError('workers and label_batch_sizes must each have a number')
+        # Theirs are those of the student's.
+        for workers in self.workers:
+            replace(_student(self, Path(), self.steps), workers=workers)
         if min(self.label_batch_sizes) < 1:
             raise ValueError(f'label_batch_sizes must be at least 1, got {self.label_batch_sizes}')
 
@@ -187,4 +191,4 @@ def _with_speed_up(results: Sequence[dict[str, Any]], rate: str) -> list[dict[st
 
 
 def _path(file: str) -> Path | None:
-    return Path(file).expanduser() if file else None
+    return Path(os.path.expanduser(file)) if file else None

@@ -28,6 +28,8 @@ from training.synthesis.textures import SIZE
 _SUFFIX = '.sh3f'
 _CATALOGUE = 'PluginFurnitureCatalog.properties'
 _PROPERTY = re.compile(r'^(\w+)#(\d+)\s*=\s*(.*?)\s*$', re.MULTILINE)
+# What zipfile raises for files that are damaged, encrypted, or compressed in a way that it does not know.
+_DAMAGED = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 # A scene has tens of things, and a few models of a library have a hundred times the triangles of the others.
 _MAX_BYTES = 2_500_000
 # The opacity below which a material is glass, and the share of texels below which a texture is not cut out.
@@ -106,7 +108,7 @@ def _catalogue(library: str) -> list[Thing]:
         with zipfile.ZipFile(library) as archive:
             text = archive.read(_CATALOGUE).decode('latin-1')
             sizes = {info.filename: info.file_size for info in archive.infolist()}
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+    except (KeyError, *_DAMAGED) as error:
         raise DataError(f'{library}: not a furniture library ({error})') from error
     entries: dict[int, dict[str, str]] = defaultdict(dict)
     for name, number, value in _PROPERTY.findall(text):
@@ -124,6 +126,8 @@ def _things(library: str, entries: Mapping[int, Mapping[str, str]], sizes: Mappi
             size = tuple(float(entry[side]) / 100 for side in ('width', 'depth', 'height'))
             elevation = float(entry.get('elevation', 0)) / 100
             rotation = tuple(map(float, entry.get('modelRotation', '1 0 0 0 1 0 0 0 1').split()))
+            if len(rotation) != 9 or not np.isfinite(rotation).all():
+                raise ValueError(f'modelRotation of {path} is {entry["modelRotation"]!r}, expected nine numbers')
             if role := _role(entry, size, elevation):
                 yield Thing(library, path, role, size, elevation if role == 'mounted' else 0.0, rotation)
 
@@ -152,14 +156,17 @@ def parts(thing: Thing) -> tuple[Part, ...]:
     Glass, and materials whose texture is cut out by its alpha channel (leaves), have no triangles: a ray caster that
     shades what it hits first would show them as solid. So a glass has none at all.
     """
-    folder = thing.path.rpartition('/')[0] + '/'
+    head, slash, _ = thing.path.rpartition('/')
+    folder = head + slash
     try:
         with zipfile.ZipFile(thing.library) as archive:
             names = [name for name in archive.namelist() if name.startswith(folder) and not name.endswith('/')]
+            if not folder:  # at the root, beside the folders of the others
+                names = [name for name in names if '/' not in name]
             files = {name[len(folder) :]: archive.read(name) for name in names}
         geometry = _geometry(files, thing.path[len(folder) :])
         meshes = [(mesh, material) for mesh in geometry if (material := _material(mesh)) is not None]
-    except (OSError, zipfile.BadZipFile, zlib.error, ValueError, IndexError, KeyError) as error:
+    except (*_DAMAGED, ValueError, IndexError, KeyError) as error:
         raise DataError(f'{thing.library}: the model {thing.path} cannot be read ({error})') from error
     if not meshes:
         return ()

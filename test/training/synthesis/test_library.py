@@ -153,11 +153,36 @@ def test_what_is_no_library_is_refused_by_name(tmp_path):
         Library.find(tmp_path)
 
 
-@pytest.mark.parametrize('entry', [{'width': 'wide'}, {'modelRotation': 'none'}])
+@pytest.mark.parametrize(
+    'entry',
+    [{'width': 'wide'}, {'modelRotation': 'none'}, {'modelRotation': '1 0 0 0 1 0 0 0'}, {'modelRotation': 'nan ' * 9}],
+)
 def test_a_catalogue_that_cannot_be_read_is_named(tmp_path, entry):
     folder = write_library(tmp_path / 'a.sh3f', [entry])
     with pytest.raises(DataError, match=r'a\.sh3f: its catalogue cannot be read'):
         Library.find(folder)
+
+
+def test_a_model_at_the_root_of_its_library_is_read(tmp_path):
+    beside = parts(only(write_library(tmp_path / 'a.sh3f', [{}])))
+    (tmp_path / 'root').mkdir()
+    with zipfile.ZipFile(tmp_path / 'a.sh3f') as found, zipfile.ZipFile(tmp_path / 'root' / 'b.sh3f', 'w') as archive:
+        for name in found.namelist():
+            archive.writestr(name.rpartition('/')[2], found.read(name).replace(b'/things/box/', b'/'))
+    for one, other in zip(beside, parts(only(tmp_path / 'root')), strict=True):
+        assert np.array_equal(one.shape.corners, other.shape.corners)
+
+
+def test_a_catalogue_whose_bytes_are_damaged_is_named(tmp_path):
+    path = tmp_path / 'a.sh3f'
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('PluginFurnitureCatalog.properties', 'id=test\n' * 100)
+    content = bytearray(path.read_bytes())
+    start = content.index(b'PluginFurnitureCatalog.properties') + len(b'PluginFurnitureCatalog.properties')
+    content[start : start + 8] = b'\xff' * 8
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r'a\.sh3f: not a furniture library'):
+        Library.find(tmp_path)
 
 
 def test_a_library_of_which_nothing_can_be_placed_is_refused(tmp_path):
