@@ -29,10 +29,7 @@ class Da2k(Reader):
 
     def find(self) -> Iterable[Item]:
         """The images that are annotated."""
-        annotations = self.folder.read_json(self.options.annotations)
-        if not isinstance(annotations, dict):
-            raise DataError(f'{self.options.annotations}: expected pairs of points by image')
-        for name, pairs in annotations.items():
+        for name, pairs in self.folder.read_json(self.options.annotations).items():
             try:
                 yield Item(posixpath.normpath(name), '', [_nearer_first(pair) for pair in pairs])
             except (KeyError, TypeError, ValueError) as error:

@@ -372,5 +372,5 @@ def test_da2k_refuses_points_outside_and_annotations_of_another_form(layout):
         with pytest.raises(DataError, match='a pair cannot be read'):
             Da2k(layout.root)
     layout.json('annotations.json', [pair])
-    with pytest.raises(DataError, match='expected pairs'):
+    with pytest.raises(DataError, match='a JSON list and no object'):
         Da2k(layout.root)
