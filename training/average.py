@@ -89,24 +89,25 @@ def average(networks: Sequence[DepthAnything], pictures: Sequence[str] = ()) -> 
     ):
         if len(values) > 1:
             raise DataError(f'there is no mean of {" and ".join(sorted(map(str, values)))}: they are different {what}')
-    mean = networks[0]
     if not pictures:
-        _take_mean(mean, networks)
-        return mean
-    images = pictures_for(mean, pictures)
+        return _mean(networks)
+    images = pictures_for(networks[0], pictures)
     # Before the first network is the mean.
     found = [moments(network, images) for network in networks]
-    _take_mean(mean, networks)
+    mean = _mean(networks)
     renormalise(mean, images, mean_moments(found))
     return mean
 
 
-def _take_mean(mean: DepthAnything, networks: Sequence[DepthAnything]) -> None:
+def _mean(networks: Sequence[DepthAnything]) -> DepthAnything:
+    """The first network, which becomes the mean; its statistics are as they come."""
+    mean = networks[0]
     states = [network.state_dict() for network in networks]
     with torch.no_grad():
         for name, value in mean.state_dict().items():
             if value.is_floating_point():
                 value.copy_(torch.stack([state[name] for state in states]).mean(0))
+    return mean
 
 
 if __name__ == '__main__':

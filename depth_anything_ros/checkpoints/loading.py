@@ -59,7 +59,7 @@ def load(name: str | None, path: str | Path | None = None, accept_license: bool 
     Raises:
         CheckpointError: one of its subclasses, for each cause one.
     """
-    path = _expanded(path) if path else None
+    path = _expanded(path, f'cannot read the checkpoint {path}') if path else None
     if name == UNTRAINED:
         return _untrained(path)
     if not name and path is None:
@@ -84,11 +84,12 @@ def load(name: str | None, path: str | Path | None = None, accept_license: bool 
     return model
 
 
-def _expanded(path: str | Path) -> Path:
+def _expanded(path: str | Path, problem: str) -> Path:
+    """The path, its ~ replaced; raises CheckpointNotFoundError with the problem if nobody knows the user."""
     try:
         return Path(path).expanduser()
-    except RuntimeError as error:  # the home of a user who is not known
-        raise CheckpointNotFoundError(f'cannot read the checkpoint {path}: {error}') from error
+    except RuntimeError as error:
+        raise CheckpointNotFoundError(f'{problem}: {error}') from error
 
 
 def checkpoint_folder() -> Path:
@@ -100,10 +101,7 @@ def checkpoint_folder() -> Path:
     chosen = os.environ.get('DEPTH_ANYTHING_CHECKPOINTS')
     if not chosen:
         return user_cache_folder()
-    try:
-        return Path(chosen).expanduser()
-    except RuntimeError as error:
-        raise CheckpointNotFoundError(f'$DEPTH_ANYTHING_CHECKPOINTS is {chosen}: {error}') from error
+    return _expanded(chosen, f'$DEPTH_ANYTHING_CHECKPOINTS is {chosen}')
 
 
 def user_cache_folder() -> Path:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from depth_anything_ros import checkpoints
-from depth_anything_ros.network import ARCHITECTURES, DepthAnything, WeightSource
+from depth_anything_ros.network import DepthAnything, WeightSource
 from training.average import main
 from training.initial import initial_network
 from training.renormalisation import mean_moments, moments, pictures_for
@@ -125,21 +125,9 @@ def test_what_does_not_go_together_has_no_mean(saved, tmp_path, capsys, other, c
     assert not file.exists()
 
 
-@pytest.fixture
-def indoors(tmp_path):
-    """Makes a file of a metric network for rooms that was trained to so many metres."""
-
-    def make(name, max_depth, licence='Apache-2.0'):
-        network = DepthAnything(replace(ARCHITECTURES['v2-small-indoor'], max_depth=max_depth))
-        network.source = WeightSource('v2-small-indoor', trained=True, licence=licence)
-        checkpoints.save(network, tmp_path / name)
-        return str(tmp_path / name)
-
-    return make
-
-
-def test_metres_are_not_changed_by_naming_the_architecture(indoors, tmp_path, capsys):
-    file, near, far = tmp_path / 'mean.safetensors', indoors('near.safetensors', 10.0), indoors('far.safetensors', 80.0)
+def test_metres_are_not_changed_by_naming_the_architecture(saved, tmp_path, capsys):
+    file = tmp_path / 'mean.safetensors'
+    near, far = (saved(f'{metres}.safetensors', 'v2-small-indoor', max_depth=metres) for metres in (10.0, 80.0))
     assert main(['--architecture', 'v2-small-indoor', str(file), near, far]) != 0
     assert 'different networks' in capsys.readouterr().err
     assert not file.exists()

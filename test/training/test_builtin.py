@@ -13,6 +13,19 @@ from training.initial import initial_network
 from training.renormalisation import moments, pictures_for
 
 
+@pytest.fixture
+def trained(tmp_path):
+    """Makes a network that counts as trained, and its file."""
+
+    def make(architecture='lite0', licence=None):
+        network, path = initial_network(architecture, 'random'), tmp_path / 'model.safetensors'
+        network.source = WeightSource(architecture, trained=True, licence=licence)
+        checkpoints.save(network, path)
+        return network, path
+
+    return make
+
+
 def same_but_for_the_unit(found, expected, tolerance):
     # Of a power of 8: each of three layers has a power of two.
     unit = 8.0 ** round(math.log2(float(expected.mean() / found.mean())) / 3)
@@ -35,13 +48,10 @@ def test_disparities_of_any_size_come_near_one(tmp_path, scale):
     same_but_for_the_unit(found, expected, 0.02)
 
 
-def test_a_training_becomes_a_file_of_half_the_size_that_predicts_the_same(tmp_path, capsys):
-    network = initial_network('lite0', 'random')
-    network.source = WeightSource('lite0', trained=True, licence='Apache-2.0')
-    trained, file = tmp_path / 'model.safetensors', tmp_path / 'half.safetensors'
-    checkpoints.save(network, trained)
-    assert main([str(trained), str(file)]) == 0
-    assert file.stat().st_size < 0.52 * trained.stat().st_size
+def test_a_training_becomes_a_file_of_half_the_size_that_predicts_the_same(trained, tmp_path, capsys):
+    (network, path), file = trained(licence='Apache-2.0'), tmp_path / 'half.safetensors'
+    assert main([str(path), str(file)]) == 0
+    assert file.stat().st_size < 0.52 * path.stat().st_size
     loaded = checkpoints.load(None, file)
     assert loaded.source.sha256 in capsys.readouterr().out
     assert (loaded.source.trained, loaded.source.licence) == (True, 'Apache-2.0')
@@ -83,13 +93,11 @@ def test_what_is_no_network_is_an_error_and_leaves_no_file(tmp_path, capsys):
     assert not (tmp_path / 'out.safetensors').exists()
 
 
-def test_with_pictures_no_channel_moves_for_its_rounded_weights(tmp_path, small_shards):
-    network, pictures = initial_network('lite0', 'random'), str(small_shards[0])
-    network.source = WeightSource('lite0', trained=True)
-    trained, plain, corrected = (tmp_path / f'{name}.safetensors' for name in ('trained', 'plain', 'corrected'))
-    checkpoints.save(network, trained)
-    assert main([str(trained), str(plain)]) == 0
-    assert main(['--pictures', pictures, str(trained), str(corrected)]) == 0
+def test_with_pictures_no_channel_moves_for_its_rounded_weights(trained, tmp_path, small_shards):
+    (network, file), pictures = trained(), str(small_shards[0])
+    plain, corrected = (tmp_path / f'{name}.safetensors' for name in ('plain', 'corrected'))
+    assert main([str(file), str(plain)]) == 0
+    assert main(['--pictures', pictures, str(file), str(corrected)]) == 0
     images = pictures_for(network, [pictures])
     wanted, moved = moments(network, images), {}
     for path in (plain, corrected):
@@ -103,23 +111,17 @@ def test_with_pictures_no_channel_moves_for_its_rounded_weights(tmp_path, small_
     assert all(torch.equal(weight, weight.bfloat16().float()) for weight in weights)
 
 
-def test_a_network_of_other_multiples_is_brought_near_one_too(tmp_path):
-    network = initial_network('v2-small', 'random')
-    network.source = WeightSource('v2-small', trained=True, licence='CC-BY-NC-4.0')
-    trained, file = tmp_path / 'model.safetensors', tmp_path / 'half.safetensors'
-    checkpoints.save(network, trained)
-    assert main([str(trained), str(file)]) != 0
-    assert main(['--accept-license', str(trained), str(file)]) == 0
+def test_a_network_of_other_multiples_is_brought_near_one_too(trained, tmp_path):
+    (_, path), file = trained('v2-small', 'CC-BY-NC-4.0'), tmp_path / 'half.safetensors'
+    assert main([str(path), str(file)]) != 0
+    assert main(['--accept-license', str(path), str(file)]) == 0
     image = torch.rand(1, 3, 70, 98, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         assert 0.1 < checkpoints.load(None, file, accept_license=True).eval()(image).mean() < 10
 
 
-def test_pictures_that_are_not_there_are_missed_before_anything_is_written(tmp_path, capsys):
-    network = initial_network('lite0', 'random')
-    network.source = WeightSource('lite0', trained=True)
-    checkpoints.save(network, tmp_path / 'model.safetensors')
-    nowhere, file = tmp_path / 'nowhere', tmp_path / 'half.safetensors'
-    assert main(['--pictures', str(nowhere), str(tmp_path / 'model.safetensors'), str(file)]) != 0
+def test_pictures_that_are_not_there_are_missed_before_anything_is_written(trained, tmp_path, capsys):
+    (_, path), file = trained(), tmp_path / 'half.safetensors'
+    assert main(['--pictures', str(tmp_path / 'nowhere'), str(path), str(file)]) != 0
     assert 'nowhere' in capsys.readouterr().err
     assert not file.exists()
